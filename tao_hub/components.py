@@ -1,0 +1,171 @@
+"""The base classes a plugin subclasses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pydantic
+
+from .types import Candidate, Completion, Group, Prompt, Ref, Request, Sampling, Score
+
+
+class Options(pydantic.BaseModel):
+    """Validated options of a component. Give every field a `description`: it becomes help text."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=False)
+
+
+class Component:
+    """What every plugin object is: built from validated `Options`, failing by plain Python exceptions."""
+
+    Options: ClassVar[type[Options]] = Options
+    kind: ClassVar[str] = ""
+
+    def __init__(self, options: Any = None) -> None:
+        self.options: Any = self.Options() if options is None else options
+
+    def close(self) -> None:
+        """Free what the component holds (models, processes). Called once by whoever built it."""
+
+
+class Suite(Component):
+    """Where prompts and the name of their metric come from."""
+
+    kind = "suite"
+    metric: Ref
+    """The reward that judges an answer; it may see the reference."""
+
+    def splits(self) -> Sequence[str]:
+        """Names of the splits, in reading order."""
+        raise NotImplementedError
+
+    def prompts(self, split: str) -> Iterable[Prompt]:
+        """The prompts of a split, lazily, always in the same order. References only where the split has gold.
+
+        Raises ValueError for an unknown split, FileNotFoundError (saying what to fetch) for missing data.
+        """
+        raise NotImplementedError
+
+    def options_for(self, component: str) -> Mapping[str, Any]:
+        """Option defaults this suite brings for a component by qualified name (worked examples, a schema, …)."""
+        return {}
+
+
+class Strategy(Component):
+    """Prompt → what is really asked; raw text → the final answer. The trained prompt stays the plain one."""
+
+    kind = "strategy"
+
+    def variants(self, prompt: Prompt, n: int) -> Sequence[Prompt]:
+        """The prompts to ask for `n` candidates of `prompt`: n of them, or n·`steps` for strategies in parts.
+
+        The candidate with index i is made from variants i·steps … i·steps + steps − 1.
+        """
+        return [prompt] * n
+
+    steps: int = 1
+    """How many completions make one candidate (`decompose`: one per part)."""
+
+    def answer(self, prompt: Prompt, raw: str) -> str:
+        """The final answer in the raw text of one completion (`steps` == 1)."""
+        return raw.strip()
+
+    def assemble(self, prompt: Prompt, raws: Sequence[str]) -> str:
+        """The final answer from the raw texts of the `steps` completions of one candidate, in order."""
+        return self.answer(prompt, raws[0])
+
+    def combine(self, group: Group) -> Sequence[Candidate]:
+        """New candidates from scored old ones (a vote per field, say). Name their `parents` by `Candidate.id`."""
+        return []
+
+    def worked_examples(self) -> int:
+        """How many worked examples (input with answer) its prompts hold; every report prints it."""
+        return 0
+
+
+class Generator(Component):
+    """Prompts → completions. A policy *is* a generator Ref."""
+
+    kind = "generator"
+
+    def policy_digest(self) -> str:
+        """Identity of the policy by content: weights + adapter + tokenizer + chat template, 32 hex digits."""
+        raise NotImplementedError
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[tuple[int, list[Completion]]]:
+        """Yield (index of the request, its n completions) as they finish, in any order, each index once.
+
+        The same requests, in the same order, with the same sampling give the same completions on one machine.
+        """
+        raise NotImplementedError
+
+
+class Reward(Component):
+    """Candidates → scores, each on its own."""
+
+    kind = "reward"
+    uses_reference: ClassVar[bool] = False
+    """True: sees `Prompt.reference`; refused by `tune` unless labels are explicitly allowed."""
+
+    def score_batch(self, pairs: Sequence[tuple[Prompt, Candidate]]) -> Iterable[float | Score]:
+        """One float (finite) or Score per pair, in order. Raise for a batch that cannot be scored: the loop retries
+        it pair by pair and keeps the error of each pair that fails."""
+        raise NotImplementedError
+
+
+class GroupReward(Reward):
+    """Scores that need all candidates of a prompt: consistency, tournament, pairwise."""
+
+    def score_group(self, group: Group) -> Sequence[float | Score]:
+        """One float or Score per candidate of the group, in order."""
+        raise NotImplementedError
+
+    def score_batch(self, pairs: Sequence[tuple[Prompt, Candidate]]) -> Iterable[float | Score]:
+        raise TypeError(f"{type(self).__name__} scores whole groups: rows need a 'group' (or the same prompt)")
+
+
+class Trainer(Component):
+    """Scored groups → a new Ref: a tuned policy, or a trained reward model."""
+
+    kind = "trainer"
+
+    def update(self, groups: Iterable[Group], start: Ref, out: Path, progress: Progress | None = None) -> Ref:
+        """Write the new model under `out` (a fresh folder) and return how it is rebuilt.
+
+        `groups` carry totals and rejections; `start` is the policy to start from. Same groups, start and options
+        give the same weights on one machine. Raises ValueError if no group has anything to learn from.
+        """
+        raise NotImplementedError
+
+
+Task = Callable[[Any], Any]
+
+
+class Engine(Component):
+    """Where scoring runs: this process, local worker processes, a cluster."""
+
+    kind = "engine"
+
+    def map(self, make: Callable[[], Task], items: Iterable[Any], timeout: float) -> Iterator[Any | Exception]:
+        """Apply `make()` (built once per worker) to each item; yield results in order, an exception as a value.
+
+        An item that takes more than `timeout` seconds yields TimeoutError; the others go on.
+        """
+        raise NotImplementedError
+
+
+class Progress:
+    """What long work reports to; the command line draws it, the default stays silent."""
+
+    def start(self, stage: str, total: int | None, unit: str = "") -> None:
+        """A stage begins; `total` in units, None if unknown."""
+
+    def advance(self, count: float = 1, sample: str = "", **numbers: float) -> None:
+        """`count` units are done; `sample` is something the model says now, `numbers` (loss=…) are shown beside."""
+
+    def finish(self) -> None:
+        """The stage is over."""
+
+
