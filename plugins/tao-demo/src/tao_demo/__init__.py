@@ -1,0 +1,1 @@
+"""The embedded default: the suite *inbox* and its metric."""

@@ -1,0 +1,56 @@
+"""The suite *inbox*: messy customer messages, each to become one JSON record."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import tao_hub
+
+HERE = Path(__file__).parent / "inbox"
+FILES = {split: f"{split}.jsonl.gz" for split in ("prompts", "dev", "test")} | {"human": "human.jsonl"}
+
+
+@cache
+def task() -> Mapping[str, Any]:
+    """What goes with the messages: "system" prompt, "schema", "examples", "questions", "choices" (see CARD.md)."""
+    found: Mapping[str, Any] = json.loads((HERE / "task.json").read_text(encoding="utf-8"))
+    return found
+
+
+class Inbox(tao_hub.Suite):
+    """1,000 prompts without references to tune on; dev, the sealed test, and messages written by hand (human)."""
+
+    metric = tao_hub.Ref("demo/record")
+
+    def splits(self) -> Sequence[str]:
+        return tuple(FILES)
+
+    def prompts(self, split: str) -> Iterator[tao_hub.Prompt]:
+        if split not in FILES:
+            raise ValueError(f"demo/inbox has no split {split!r}: use one of {', '.join(FILES)}")
+        return _read(split)
+
+    def options_for(self, component: str) -> Mapping[str, Any]:
+        """Worked examples, questions, schema and problem descriptions for the components that can use them."""
+        brought = task()
+        return {
+            "core/few-shot": {"examples": brought["examples"]},
+            "core/decompose": {"questions": brought["questions"]},
+            "rules/schema": {"schema": brought["schema"]},
+            "embed/choice": {"field": "problem", "choices": brought["choices"]},
+        }.get(component, {})
+
+
+def _read(split: str) -> Iterator[tao_hub.Prompt]:
+    path = HERE / FILES[split]
+    system = tao_hub.Message("system", task()["system"])
+    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
+    with opened as lines:
+        for row in map(json.loads, lines):
+            messages = (system, tao_hub.Message("user", row["message"]))
+            yield tao_hub.Prompt(messages, id=row["id"], reference=row.get("reference"), meta=row["meta"])
