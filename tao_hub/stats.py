@@ -165,7 +165,7 @@ def mcnemar_exact(gains: int, losses: int) -> float:
     _check_counts(1, gains, losses)
     total = gains + losses
     tail = sum(math.comb(total, k) for k in range(min(gains, losses) + 1))
-    return min(1.0, 2 * tail / 2**total)  # integers until here, so a large total cannot overflow or round
+    return min(1.0, 2 * tail / (1 << total))  # integers until here, so a large total cannot overflow or round
 
 
 def binary_se(gains: int, losses: int, n: int) -> float:

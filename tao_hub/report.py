@@ -1,0 +1,237 @@
+"""A run's report as a page, markdown, JSON or terminal output: rendering only, every number comes from the data."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tao_hub import figures
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+TEMPLATES = Path(__file__).parent / "templates"
+VERDICTS = {"improved": ("▲", "green"), "regressed": ("▼", "red"), "inconclusive": ("●", "dim")}
+
+
+def render_html(data: Mapping[str, Any]) -> str:
+    """One self-contained page: styles inline, drawings as SVG, no script and nothing loaded. All text is escaped."""
+    environment = _environment(autoescape=True)
+    return environment.get_template("report.html.j2").render(_view(data))
+
+
+def render_markdown(data: Mapping[str, Any]) -> str:
+    """Markdown with tables (GitHub flavour). Text from models stands in fences or escaped cells."""
+    text = _environment(autoescape=False).get_template("report.md.j2").render(_view(data))
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def render_json(data: Mapping[str, Any]) -> str:
+    """The data itself, indented; a number that is not finite becomes null."""
+    return json.dumps(_finite(data), indent=2, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _finite(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not figures.is_number(value) else value
+
+
+def _view(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What the templates draw: the tidied data and the figures made from it."""
+    safe = figures.tidy(data)
+    safe["primary"] = safe.get("primary") or {}
+    return {
+        "data": safe, "headline": figures.headline(safe), "curve": figures.curve(safe), "forest": figures.forest(safe),
+        "fields": figures.fields(safe), "adds": figures.adds(safe), "costs": figures.costs(safe),
+        "stages": figures.stages(safe), "plain": figures.plain_metrics(safe), "facts": _facts(safe),
+    }  # fmt: skip
+
+
+def _environment(autoescape: bool) -> Environment:
+    from jinja2 import Environment, FileSystemLoader
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=autoescape, trim_blocks=True, lstrip_blocks=True,
+        finalize=lambda value: figures.MISSING if value is None else value,
+    )  # fmt: skip
+    shown = (figures.number, figures.percent, figures.duration, figures.latency, figures.memory, figures.level)
+    for show in shown:
+        environment.filters[show.__name__] = show
+    environment.filters.update(between=figures.between, cell=cell, fence=fence, field_table=figures.field_table)
+    environment.globals["symbols"] = {word: symbol for word, (symbol, _) in VERDICTS.items()}
+    return environment
+
+
+def cell(value: Any) -> str:
+    """Text safe inside a markdown table cell or line: one line, markup and HTML escaped, at most 300 characters."""
+    text = figures.MISSING if value is None else " ".join(str(value).split())
+    text = text if len(text) <= 300 else text[:300] + "…"
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_\[\]|~#!])", r"\\\1", text)
+
+
+def fence(text: Any) -> str:
+    """Text in a code fence longer than any run of backticks inside it."""
+    body = str(text)
+    ticks = "`" * max(3, 1 + max((len(run) for run in re.findall(r"`+", body)), default=0))
+    return f"{ticks}text\n{body}\n{ticks}"
+
+
+# --- terminal --------------------------------------------------------------------------------------------------------
+
+
+def print_report(data: Mapping[str, Any], console: Console) -> None:
+    """Print headline, deltas, costs, rewards, rounds and a few examples; made for 100 columns."""
+    from rich.text import Text
+
+    view = _view(data)
+    safe = view["data"]
+    title = Text(str(safe.get("title") or safe.get("run") or "report"), style="bold")
+    facts = [str(safe[key]) for key in ("run", "status", "created") if safe.get(key)]
+    console.print(title.append("  " + " · ".join(facts), style="dim") if facts else title)
+    if view["headline"]:
+        _print_headline(view["headline"], console)
+    console.print(Text(" · ".join(_facts(safe)), style="dim"))
+    for draw in (_deltas, _quality, _adds, _rounds):
+        table = draw(view)
+        if table is not None:
+            console.print()
+            console.print(table)
+    for warning in safe.get("warnings") or []:
+        console.print(Text(f"warning: {warning}", style="yellow"))
+    for example in figures.rows(safe, "examples")[:3]:
+        console.print()
+        _print_example(example, console)
+
+
+def _facts(data: Mapping[str, Any]) -> list[str]:
+    facts = []
+    for key, one, many in (("labels_used", "label used", "labels used"),
+                           ("worked_examples", "worked example", "worked examples")):  # fmt: skip
+        if data.get(key) is not None:
+            facts.append(f"{figures.number(data[key])} {one if data[key] == 1 else many}")
+    if data.get("seconds") is not None:
+        facts.append(figures.duration(data["seconds"]))
+    if data.get("peak_memory_mb") is not None:
+        facts.append(f"peak {figures.memory(data['peak_memory_mb'])}")
+    if data.get("seed") is not None:
+        facts.append(f"seed {data['seed']}")
+    return facts
+
+
+def _verdict(word: Any) -> Text:
+    from rich.text import Text
+
+    symbol, style = VERDICTS.get(str(word), ("", ""))
+    return Text(f"{symbol} {word}".strip() if word else figures.MISSING, style=style)
+
+
+def _print_headline(head: Mapping[str, Any], console: Console) -> None:
+    from rich.text import Text
+
+    primary = head["primary"]
+    where = " ".join(str(primary[key]) for key in ("suite", "split", "metric") if primary.get(key))
+    line = Text(f"{where}{' (sealed)' if primary.get('sealed') else ''}: ")
+    line.append(f"{head['levels'][0]} → {head['levels'][1]}", style="bold")
+    line.append(f"  {head['delta']} {head['interval']}  p {head['p']}  n {figures.number(head['n'])}  ")
+    console.print(line.append_text(_verdict(head.get("verdict"))))
+    if head["cost"]:
+        console.print(Text(head["cost"], style="dim"))
+
+
+def _table(title: str, *columns: str) -> Table:
+    """A plain table whose columns are left aligned when their name ends with "<", else right aligned."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in columns:
+        left = name.endswith("<")
+        table.add_column(name.rstrip("<"), justify="left" if left else "right", overflow="fold", no_wrap=not left)
+    return table
+
+
+def _add(table: Table, *cells: Any) -> None:
+    """Text objects, never strings: rich would read markup in strings."""
+    from rich.text import Text
+
+    table.add_row(*(value if isinstance(value, Text) else Text(str(value)) for value in cells))
+
+
+def _deltas(view: Mapping[str, Any]) -> Table | None:
+    if not view["forest"]:
+        return None
+    table = _table("Deltas on identical items", "compared<", "on<", "levels", "delta", "interval", "p", "n", "verdict<")
+    for group in view["forest"]:
+        for item in group["rows"]:
+            row = item["row"]
+            compared = f"{row.get('before_label', 'before')} → {row.get('after_label', 'after')}"
+            on = " ".join(str(row[key]) for key in ("suite", "split", "metric") if row.get(key))
+            _add(table, compared, on, f"{item['before']} → {item['after']}", item["delta"], item["interval"], item["p"],
+                 figures.number(row.get("n")), _verdict(row.get("verdict")))  # fmt: skip
+    return table
+
+
+def _quality(view: Mapping[str, Any]) -> Table | None:
+    if not view["costs"]:
+        return None
+    table = _table("Quality and cost", "policy<", "value", "interval", "n", "errors", "cut off", "tokens", "latency")
+    for row in view["costs"]:
+        plain = row.get("metric") in view["plain"]
+        counts = (figures.number(row.get(key)) for key in ("n", "errors", "truncated", "output_tokens"))
+        _add(table, row.get("label", figures.MISSING), figures.level(row.get("value"), plain),
+             figures.between(row, plain), *counts, figures.latency(row.get("latency_s")))  # fmt: skip
+    return table
+
+
+def _adds(view: Mapping[str, Any]) -> Table | None:
+    if not view["adds"]:
+        return None
+    table = _table("What each reward adds", "reward<", "without", "with", "delta", "interval", "p", "n")
+    for item in view["adds"]:
+        levels = (bar["text"] for bar in item["bars"])
+        moved = (item["delta"], item["interval"], item["p"], figures.number(item["row"].get("n")))
+        _add(table, item["row"].get("reward", figures.MISSING), *levels, *moved)
+    return table
+
+
+def _rounds(view: Mapping[str, Any]) -> Table | None:
+    found = figures.rows(view["data"], "rounds")
+    if not found:
+        return None
+    table = _table("Rounds", "round", "prompts", "candidates", "chosen", "time", "reward<", "all", "chosen ", "errors")
+    for item in found:
+        lead = [figures.number(item.get(key)) for key in ("number", "prompts", "candidates", "chosen")]
+        lead.append(figures.duration(item.get("seconds")))
+        for reward in figures.rows(item, "rewards") or [{}]:
+            _add(table, *lead, reward.get("label", figures.MISSING),
+                 *(figures.number(reward.get(key)) for key in ("mean_all", "mean_chosen", "errors")))  # fmt: skip
+            lead = [""] * len(lead)
+    return table
+
+
+def _print_example(example: Mapping[str, Any], console: Console) -> None:
+    from rich.text import Text
+
+    marks = {True: ("✓", "green"), False: ("✗", "red")}
+    console.print(Text(f"example {example.get('id', '')}", style="bold"))
+    lines = [("prompt", example.get("prompt"), None), ("reference", example.get("reference"), None)]
+    lines += [
+        (str(row.get("label", "")), row.get("text"), row.get("right")) for row in figures.rows(example, "answers")
+    ]
+    for name, text, right in lines:
+        if text is None:
+            continue
+        symbol, style = marks.get(right, (" ", "")) if isinstance(right, bool) else (" ", "")
+        body = " ".join(str(text).split())
+        body = body if len(body) <= 240 else body[:240] + "…"
+        console.print(Text.assemble((f"{symbol} {name}: ", style), body))
