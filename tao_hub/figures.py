@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 MISSING = "–"
 Row = Mapping[str, Any]
@@ -31,7 +31,7 @@ def tidy(value: Any, limit: int = 4000) -> Any:
     return value
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
@@ -199,15 +199,15 @@ def curve(data: Row) -> dict[str, Any] | None:
         x = round(100 * (order.index(steps[row["label"]]) + 0.5) / len(order) + shift, 3)
         return {"x": x, **ys, "text": level(row["value"], plain), "row": row, "interval": between(row, plain)}
 
-    lines = []
+    lines: list[dict[str, Any]] = []
     for i, split in enumerate(splits):
         found = sorted((r for r in on_line if str(r.get("split")) == split), key=lambda r: steps[r["label"]])
         lines.append({"split": split, "points": [point(row, 1.6 * i) for row in found]})
-    others = [row for row in shown if row not in on_line]
+    others, word = [row for row in shown if row not in on_line], "round " if len(order) <= 5 else ""
     return {
         "lines": lines, "suite": primary.get("suite"), "metric": primary.get("metric"),
         "ticks": [{"y": 100 - (place(mark, low, high) or 0), "text": _tick(mark, plain)} for mark in marks],
-        "steps": [{"x": 100 * (i + 0.5) / len(order), "text": f"round {step}" if step else str(base)}
+        "steps": [{"x": 100 * (i + 0.5) / len(order), "text": str(base) if step == 0 else f"{word}{step}"}
                   for i, step in enumerate(order)],
         "horizontals": _horizontals(others, primary, (low, high), lines[0]["points"], plain),
     }  # fmt: skip
@@ -247,8 +247,10 @@ def _range(values: Sequence[Any]) -> tuple[float, float]:
     return (0.0 if 0 <= low < 0.5 * high else low), high
 
 
-def _tick(mark: float, plain: bool) -> str:
-    return f"{mark:g}".replace("-", "−") if plain else f"{100 * mark:.0f}%".replace("-", "−")
+def _tick(mark: float, plain: bool, sign: str = "") -> str:
+    if plain:
+        return format(mark, f"{sign if mark else ''}.4g").replace("-", "−")
+    return f"{100 * mark:.4g}%".replace("-", "−")
 
 
 def forest(data: Row) -> list[dict[str, Any]]:
@@ -275,9 +277,7 @@ def _forest(group: list[Row], plain: bool) -> dict[str, Any]:
             "x": {key: place(row.get(key), low, high) for key in ("delta", "low", "high")},
             "band": [place(end, low, high) for end in (-mde, mde)] if is_number(mde) else None,
         })  # fmt: skip
-    text = [
-        {"x": place(mark, low, high), "text": _tick(mark, True) if plain else f"{100 * mark:+.0f}"} for mark in marks
-    ]
+    text = [{"x": place(mark, low, high), "text": _tick(mark if plain else 100 * mark, True, "+")} for mark in marks]
     return {"rows": drawn, "zero": place(0.0, low, high), "ticks": text, "unit": "" if plain else "percentage points"}
 
 
@@ -285,7 +285,8 @@ def fields(data: Row) -> list[dict[str, Any]]:
     """Every other metric of the primary suite and split, before and after: one small panel of two bars each."""
     primary, quality = data.get("primary") or {}, rows(data, "quality")
     labels = [primary.get("before_label"), primary.get("after_label")]
-    plain, panels = plain_metrics(data), {}
+    plain = plain_metrics(data)
+    panels: dict[str, dict[Any, Row]] = {}
     for row in quality:
         metric = str(row.get("metric"))
         if metric == primary.get("metric") or metric in plain or row.get("label") not in labels:

@@ -168,16 +168,19 @@ def _add(table: Table, *cells: Any) -> None:
 
 
 def _deltas(view: Mapping[str, Any]) -> Table | None:
+    from rich.text import Text
+
     if not view["forest"]:
         return None
-    table = _table("Deltas on identical items", "compared<", "on<", "levels", "delta", "interval", "p", "n", "verdict<")
+    table = _table("Deltas on identical items", "compared<", "levels", "delta", "interval", "p", "n", "verdict")
     for group in view["forest"]:
         for item in group["rows"]:
             row = item["row"]
             compared = f"{row.get('before_label', 'before')} → {row.get('after_label', 'after')}"
             on = " ".join(str(row[key]) for key in ("suite", "split", "metric") if row.get(key))
-            _add(table, compared, on, f"{item['before']} → {item['after']}", item["delta"], item["interval"], item["p"],
-                 figures.number(row.get("n")), _verdict(row.get("verdict")))  # fmt: skip
+            cells = (f"{item['before']} → {item['after']}", item["delta"], item["interval"], item["p"])
+            _add(table, Text.assemble(compared, ("\n" + on, "dim")), *cells, figures.number(row.get("n")),
+                 _verdict(row.get("verdict")))  # fmt: skip
     return table
 
 
