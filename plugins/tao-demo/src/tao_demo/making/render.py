@@ -17,6 +17,7 @@ EXTRA = 0.3  # how often [?a] is there
 TYPOS = 0.35  # messages with slips
 LOWER = 0.1  # messages without any capital
 HELD_OUT_WORDING = 0.35
+ASKED = 0.6  # problems in the customer's words that are followed by what they ask for
 
 FIELDS = ("customer", "order_id", "product", "quantity", "date", "problem")
 INNERMOST = re.compile(r"\{([^{}\[\]]*)\}|\[([^{}\[\]]*)\]")
@@ -136,7 +137,10 @@ class _Filler:
             return [(before[name], False), *self._gold("date", self.date)]
         if name in ("problem", "note"):
             manner = {"problem": "said", "note": "noted"}[name]
-            return [(wording(self.rng, self.kind, manner, self.product, self.many, self.test), False)]
+            said = wording(self.rng, self.kind, manner, self.product, self.many, self.test)
+            if manner == "said" and self.rng.random() < ASKED:
+                said += " " + wording(self.rng, self.kind, "asked", self.product, self.many, self.test)
+            return [(said, False)]
         return [(self._aside(name), True)]
 
     def _aside(self, name: str) -> str:
