@@ -1,0 +1,16 @@
+"""Registers the rewards by rule."""
+
+from __future__ import annotations
+
+import tao_hub
+
+
+@tao_hub.hookimpl
+def register_rewards(register: tao_hub.hookspecs.Register) -> None:
+    here = "tao_reward_rules"
+    register("regex", f"{here}.pattern:Regex", summary="the answer matches a pattern, or must not")
+    register("exact", f"{here}.exact:Exact", summary="the answer equals the reference, as text or as JSON")
+    register("schema", f"{here}.schema:Schema", summary="the answer is JSON that a JSON schema accepts")
+    register("length", f"{here}.length:Length", summary="the answer is neither too short nor too long")
+    register("grounded", f"{here}.grounded:Grounded", summary="every value of the answer occurs in the input")
+    register("consistency", f"{here}.consistency:Consistency", summary="vote: how many candidates say the same")
