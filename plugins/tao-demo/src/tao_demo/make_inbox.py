@@ -63,15 +63,15 @@ def write(splits: dict[str, list[Row]], out: Path, gold: Path | None = None) -> 
     """Write SPLIT.jsonl.gz under `out`, `prompts` without references; those go to `gold` where asked for."""
     out.mkdir(parents=True, exist_ok=True)
     written = []
+    if gold is not None:
+        gold.mkdir(parents=True, exist_ok=True)
+        written.append(gold / "prompts-gold.jsonl")
+        written[-1].write_bytes(encode(splits["prompts"]))
     for split, rows in splits.items():
-        if split == "prompts":
-            if gold is not None:
-                gold.mkdir(parents=True, exist_ok=True)
-                written.append(gold / "prompts-gold.jsonl")
-                written[-1].write_bytes(encode(rows))
-            rows = [{k: v for k, v in row.items() if k != "reference"} for row in rows]
+        hidden = {"reference"} if split == "prompts" else set()
+        shown = [{k: v for k, v in row.items() if k not in hidden} for row in rows]
         written.append(out / f"{split}.jsonl.gz")
-        written[-1].write_bytes(gzip.compress(encode(rows), mtime=0))
+        written[-1].write_bytes(gzip.compress(encode(shown), mtime=0))
     return written
 
 

@@ -12,7 +12,7 @@ LIMIT = 8000  # characters parsed; a record has some 200
 
 
 def parse(response: str) -> dict[str, Any] | None:
-    """The one JSON object `response` consists of, or None: anything around it, a repeated key or excess size spoils it."""
+    """The one JSON object that `response` is, or None: text around it, a repeated key or excess size spoil it."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len({key for key, _ in pairs}) < len(pairs):
@@ -53,9 +53,7 @@ class Record(tao_hub.Reward):
 
     uses_reference = True
 
-    def score_batch(
-        self, pairs: Sequence[tuple[tao_hub.Prompt, tao_hub.Candidate]]
-    ) -> Iterable[float | tao_hub.Score]:
+    def score_batch(self, pairs: Sequence[tuple[tao_hub.Prompt, tao_hub.Candidate]]) -> Iterable[float | tao_hub.Score]:
         return [score(candidate.response, prompt.reference) for prompt, candidate in pairs]
 
 

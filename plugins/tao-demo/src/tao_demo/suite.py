@@ -49,8 +49,8 @@ class Inbox(tao_hub.Suite):
 def _read(split: str) -> Iterator[tao_hub.Prompt]:
     path = HERE / FILES[split]
     system = tao_hub.Message("system", task()["system"])
-    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-    with opened as lines:
-        for row in map(json.loads, lines):
-            messages = (system, tao_hub.Message("user", row["message"]))
-            yield tao_hub.Prompt(messages, id=row["id"], reference=row.get("reference"), meta=row["meta"])
+    data = path.read_bytes()
+    lines = (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8").strip().split("\n")
+    for row in map(json.loads, lines):
+        messages = (system, tao_hub.Message("user", row["message"]))
+        yield tao_hub.Prompt(messages, id=row["id"], reference=row.get("reference"), meta=row["meta"])

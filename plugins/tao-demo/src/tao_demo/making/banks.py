@@ -88,6 +88,4 @@ def shapes() -> tuple[Shape, ...]:
             found.append((line[4:].strip(), []))
         elif found:
             found[-1][1].append(line)
-    return tuple(
-        Shape(head.split()[0], "\n".join(body).strip("\n"), head.endswith(" test")) for head, body in found
-    )
+    return tuple(Shape(head.split()[0], "\n".join(body).strip("\n"), head.endswith(" test")) for head, body in found)

@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 from . import values
-from .banks import Shape, phrases, problems
+from .banks import Bank, Shape, phrases, problems
 from .typos import hurry
 
 MISSING = 0.13  # how often the first side of [a~b] gives way to the second
@@ -23,10 +23,11 @@ FIELDS = ("customer", "order_id", "product", "quantity", "date", "problem")
 INNERMOST = re.compile(r"\{([^{}\[\]]*)\}|\[([^{}\[\]]*)\]")
 SLOT = re.compile(r"\$([a-z_]+)")
 VERBS = {  # agreement tokens of problems.txt: (one, many)
-    "$It": ("It", "They"), "$it": ("it", "they"), "$is": ("is", "are"), "$was": ("was", "were"), "$has": ("has", "have"),
-    "$does": ("does", "do"), "$obj": ("it", "them"), "$es": ("es", ""), "$s": ("s", ""),
+    "$It": ("It", "They"), "$it": ("it", "they"), "$is": ("is", "are"), "$was": ("was", "were"),
+    "$has": ("has", "have"), "$does": ("does", "do"), "$obj": ("it", "them"), "$es": ("es", ""), "$s": ("s", ""),
 }  # fmt: skip
 VERB = re.compile(r"\$(?:It|it|is|was|has|does|obj|es|s)(?![a-z])")
+ASIDES = {"items", "other_product", "old_order", "other_date", "agent", "phone", "email", "time"}
 DISTRACTORS = {"other_product", "old_order", "other_date"}
 
 
@@ -58,12 +59,12 @@ def expand(rng: Random, template: str) -> str:
     return template
 
 
-def wording(rng: Random, kind: str, manner: str, product: values.Product, many: bool, test: bool) -> str:
-    """One wording of the problem, in agreement with the number of things."""
-    product_class = values.product_class(product)
-    tags = {"d": product_class == "devices", "w": product_class == "wear", "h": product_class != "wear"}
+def wording(rng: Random, bank: Bank, product: values.Product, *, many: bool, test: bool) -> str:
+    """One wording of the problem that suits the product, in agreement with the number of things."""
+    belongs = values.product_class(product)
+    tags = {"d": belongs == "devices", "w": belongs == "wear", "h": belongs != "wear", "f": belongs == "furniture"}
     while True:
-        line = values.pick(rng, problems()[f"{kind} {manner}"], test, HELD_OUT_WORDING)
+        line = values.pick(rng, bank, test, HELD_OUT_WORDING)
         tag, colon, rest = line.partition(":")
         if not (colon and tag in tags):
             break
@@ -74,7 +75,7 @@ def wording(rng: Random, kind: str, manner: str, product: values.Product, many: 
     if "$decoy" in line:
         decoy = product.name
         while decoy == product.name:
-            decoy = values.product(rng, test, kind, singular=True).name
+            decoy = values.product(rng, test, "wrong_item", singular=True).name
         line = re.sub(r"\b(a )?\$decoy", lambda m: (m.group(1) or "") + decoy, line)
         line = re.sub(r"\ba (?=[aeiou])(?=" + re.escape(decoy) + ")", "an ", line)
     return line
@@ -82,9 +83,8 @@ def wording(rng: Random, kind: str, manner: str, product: values.Product, many: 
 
 def when(rng: Random, kind: str) -> str:
     """How the date hangs on to the order: "placed", "delivered", …, whatever the problem allows."""
-    if kind == "late":
-        return rng.choice(("ordered", "placed", "due", "bought"))
-    return rng.choice(("ordered", "placed", "bought") if kind == "cancel" else ("ordered", "placed", "bought", "delivered", "received"))
+    more = {"late": ("due",), "cancel": ()}.get(kind, ("delivered", "received"))
+    return rng.choice(("ordered", "placed", "bought", *more))
 
 
 class _Filler:
@@ -118,30 +118,33 @@ class _Filler:
 
     def slot(self, name: str) -> list[tuple[str, bool]]:
         """Pieces for one slot, noting in the record what a gold slot says."""
+        before, pieces = "", [(self._aside(name), True)] if name in ASIDES else []
         if name in ("customer", "first", "reversed"):
             full = {"customer": f"{self.first} {self.last}", "reversed": f"{self.last}, {self.first}"}
-            return self._gold("customer", full.get(name, self.first if len(self.first) > 2 else self.last))
-        if name in ("qty", "n"):
+            pieces = self._gold("customer", full.get(name, self.first if len(self.first) > 2 else self.last))
+        elif name in ("qty", "n"):
             self.record["quantity"] = self.count
-            return [(self.said_count, True)]
-        if name == "product":
-            pairs = "pairs of " if (self.count or 1) > 1 else "pair of "
-            name_as_said = self.product.many if self.many else self.product.name
-            return [(pairs if self.product.plural and self.count else "", False), *self._gold("product", name_as_said)]
-        if name == "sku":
-            return self._gold("product", self.product.name)
-        if name == "order":
-            return self._gold("order_id", self.order)
-        if name in ("date", "on", "when"):
-            before = {"date": "", "on": self.preposition, "when": f"{when(self.rng, self.kind)} {self.preposition}"}
-            return [(before[name], False), *self._gold("date", self.date)]
-        if name in ("problem", "note"):
-            manner = {"problem": "said", "note": "noted"}[name]
-            said = wording(self.rng, self.kind, manner, self.product, self.many, self.test)
-            if manner == "said" and self.rng.random() < ASKED:
-                said += " " + wording(self.rng, self.kind, "asked", self.product, self.many, self.test)
-            return [(said, False)]
-        return [(self._aside(name), True)]
+            pieces = [(self.said_count, True)]
+        elif name in ("product", "sku"):
+            pieces = self._gold("product", self.product.many if self.many and name == "product" else self.product.name)
+            if name == "product" and self.product.plural and self.count:
+                before = "pairs of " if self.count > 1 else "pair of "
+        elif name == "order":
+            pieces = self._gold("order_id", self.order)
+        elif name in ("date", "on", "when"):
+            before = {"date": "", "on": self.preposition, "when": f"{when(self.rng, self.kind)} {self.preposition}"}[
+                name
+            ]
+            pieces = self._gold("date", self.date)
+        elif name in ("problem", "note"):
+            before = self._told(name)
+        return [(before, False), *pieces]
+
+    def _told(self, name: str) -> str:
+        """The problem, in the customer's words and often with what they ask for, or as staff note it down."""
+        manners = ["noted"] if name == "note" else ["said", "asked"] if self.rng.random() < ASKED else ["said"]
+        banks = [problems()[f"{self.kind} {manner}"] for manner in manners]
+        return " ".join(wording(self.rng, bank, self.product, many=self.many, test=self.test) for bank in banks)
 
     def _aside(self, name: str) -> str:
         rng = self.rng
@@ -165,6 +168,7 @@ def _tidy(text: str) -> str:
     text = re.sub(r"([,:]) *(?=[,.])", "", text) if ";" not in text and "|" not in text else text
     text = re.sub(r"\( *\)|\( *, *", lambda m: "" if ")" in m.group() else "(", text)
     text = re.sub(r"(?<![.])([.?!])\.(?=\s|$|\")", r"\1", text)
+    text = re.sub(r"([.?!]),(?=\s)", r"\1", text)
     text = re.sub(r"(?<=\S) {2,}", " ", text)
     text = re.sub(r"[ \t]*,?[ ]+\n|,\n(?=$)", "\n", text)
     return re.sub(r"\n{3,}", "\n\n", text).strip(" \n,")

@@ -15,7 +15,7 @@ def neighbour(rng: Random, letter: str) -> str:
     if row is None:
         return letter
     at = row.index(letter.lower())
-    return row[max(0, at - 1)] if rng.random() < 0.5 and at or at == len(row) - 1 else row[at + 1]
+    return row[max(0, at - 1)] if (at and rng.random() < 0.5) or at == len(row) - 1 else row[at + 1]
 
 
 def misspell(rng: Random, word: str) -> str:

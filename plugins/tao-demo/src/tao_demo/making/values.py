@@ -25,7 +25,8 @@ DATE_FORMATS = (
 )  # fmt: skip
 RELATIVE = ("yesterday", "last {day}", "two days ago", "a week ago", "last weekend", "three weeks ago", "this {day}",
             "last month", "the day before yesterday", "10 days ago")  # fmt: skip
-HANDLES = ("blue.heron77", "office", "shop4me", "purchasing", "k9lover", "the.old.mill", "info", "sunny_side", "mailbox12")
+IRREGULAR = {"shelf": "shelves", "scarf": "scarves", "mouse": "mice"}
+HANDLES = ("blue.heron77", "office", "shop4me", "purchasing", "k9lover", "the.old.mill", "info", "mailbox12")
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Product:
     def many(self) -> str:
         if self.plural:
             return self.name
-        for ending, plural in (("shelf", "shelves"), ("scarf", "scarves"), ("mouse", "mice"), ("and pestle", "and pestles")):
+        for ending, plural in IRREGULAR.items():
             if self.name.endswith(ending):
                 return self.name[: -len(ending)] + plural
         if " of " in self.name:
