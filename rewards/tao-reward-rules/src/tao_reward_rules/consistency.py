@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
+from math import fsum
 from typing import Any, Literal
 
 import pydantic
@@ -55,7 +56,7 @@ class Consistency(tao_hub.GroupReward):
         if not parts:
             return tao_hub.Score(0.0, why="no field to vote on in the answer")
         why = f"{voters} voters; " + ", ".join(f"{name} {part:.2f}" for name, part in parts.items())
-        return tao_hub.Score(sum(parts.values()) / len(parts), why=why[:300], parts=parts)
+        return tao_hub.Score(fsum(parts.values()) / len(parts), why=why[:300], parts=parts)
 
     def _ballot(self, candidate: tao_hub.Candidate) -> dict[str, Hashable] | str:
         """What the candidate holds by field, normalised; or why it holds nothing."""

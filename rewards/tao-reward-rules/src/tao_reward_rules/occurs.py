@@ -9,9 +9,10 @@ from typing import Any
 import tao_hub
 
 WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
+MAX_TRIES = 10_000  # places looked at for one text: "xxx…" in "xxxxxx…" must not take seconds
 
-# A number as people type it, longest reading first: 1,200.50, 1.200,50, 2.5, 2,5, 1200; also 2x, x2, 12kg, 3rd. No piece of
-# a code (4f3a, A12, Q7-33), a date (07/08/24, 2024-11-02) or a time (17:45). "4,2024-11-02" is a row with a comma.
+# A number as people type it, longest reading first: 1,200.50, 1.200,50, 2.5, 2,5, 1200; also 2x, x2, 12kg, 3rd. No
+# piece of a code (4f3a, A12, Q7-33), a date (07/08/24) or a time (17:45). "4,2024-11-02" is a row with a comma.
 _NUMBER = re.compile(
     r"(?<!\w)(?<!\w[-/])(?<!\d[.:])[x×]?"
     r"(\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d{1,3}(?:\.\d{3})+(?:,\d+)?|\d+\.\d+|\d+,\d{1,2}|\d+)"
@@ -43,11 +44,11 @@ class Source:
         wanted = tao_hub.normalise_text(text)
         if not any(c.isalnum() for c in wanted):
             return False
-        start = self.text.find(wanted)
-        while start >= 0:
-            if self._stands_alone(start, start + len(wanted)):
-                return True
+        start = -1
+        for _ in range(MAX_TRIES):
             start = self.text.find(wanted, start + 1)
+            if start < 0 or self._stands_alone(start, start + len(wanted)):
+                return start >= 0
         return False
 
     def has_number(self, number: float) -> bool:
@@ -66,19 +67,26 @@ class Source:
         return wanted == int(wanted) and 1 <= wanted <= 12 and self.has_text(WORDS[int(wanted) - 1])
 
     def _stands_alone(self, start: int, end: int) -> bool:
-        """Neither a piece of a longer word nor, at a digit, of a longer number such as 12.5 or 1,200."""
-        text = self.text
-        if start and _word(text[start]) and (_word(text[start - 1]) or self._within_number(start - 1)):
-            return False
-        return not (end < len(text) and _word(text[end - 1]) and (_word(text[end]) or self._within_number(end)))
+        """Neither a piece of a longer word nor, at a digit, of a longer number (12.5), code (A-12) or date (12/05)."""
+        return not (self._goes_on(start, -1) or self._goes_on(end - 1, 1))
 
-    def _within_number(self, mark: int) -> bool:
-        """Whether a "." or "," stands inside one number; a comma also separates the cells of a row."""
+    def _goes_on(self, edge: int, step: int) -> bool:
+        """Whether the word or number whose character at `edge` is its last one in direction `step` really goes on."""
         text = self.text
-        if text[mark] not in ".," or not (text[mark - 1 : mark].isdigit() and text[mark + 1 : mark + 2].isdigit()):
+        last, mark, beyond = (text[i] if 0 <= i < len(text) else " " for i in (edge, edge + step, edge + 2 * step))
+        if not _word(last) or _word(mark):
+            return _word(last)
+        if not last.isdigit() or not _word(beyond):
             return False
-        long = text[max(0, mark - 5) : mark].isdigit() and mark >= 5
-        return text[mark] == "." or (not long and _DECIMALS_AFTER_COMMA.match(text, mark) is not None)
+        if mark in ".:" and beyond.isdigit():
+            return True
+        return mark in "-/" or (mark == "," and self._decimal_comma(edge + step))
+
+    def _decimal_comma(self, comma: int) -> bool:
+        """Whether the comma stands inside one number rather than between the cells of a row."""
+        long = comma >= 5 and self.text[comma - 5 : comma].isdigit()
+        before = self.text[comma - 1 : comma].isdigit()
+        return before and not long and _DECIMALS_AFTER_COMMA.match(self.text, comma) is not None
 
 
 def _word(character: str) -> bool:
