@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from . import values
+from . import banks, values
 from .banks import Bank, Shape, phrases, problems
 from .typos import hurry
 
@@ -47,8 +47,9 @@ def expand(rng: Random, template: str) -> str:
 
     def choose(match: re.Match[str]) -> str:
         if match.group(1) is not None:
-            return rng.choice(match.group(1).split("|"))
-        inner = match.group(2)
+            choices: list[str] = match.group(1).split("|")
+            return rng.choice(choices)
+        inner: str = match.group(2)
         if inner.startswith("?"):
             return inner[1:] if rng.random() < EXTRA else ""
         first, _, second = inner.partition("~")
@@ -104,7 +105,7 @@ class _Filler:
         self.preposition, self.date = values.date(rng, relative="date" not in used)
         self.other_date = values.date(rng, relative=False)[1]
         self.minute = rng.randrange(8 * 60, 20 * 60)
-        self.agent = values.pick(rng, values.values()["agents"], test)
+        self.agent = values.pick(rng, banks.values()["agents"], test)
         self.record: dict[str, Any] = dict.fromkeys(FIELDS)
         self.record["problem"] = kind
 
@@ -143,8 +144,8 @@ class _Filler:
     def _told(self, name: str) -> str:
         """The problem, in the customer's words and often with what they ask for, or as staff note it down."""
         manners = ["noted"] if name == "note" else ["said", "asked"] if self.rng.random() < ASKED else ["said"]
-        banks = [problems()[f"{self.kind} {manner}"] for manner in manners]
-        return " ".join(wording(self.rng, bank, self.product, many=self.many, test=self.test) for bank in banks)
+        told = [problems()[f"{self.kind} {manner}"] for manner in manners]
+        return " ".join(wording(self.rng, bank, self.product, many=self.many, test=self.test) for bank in told)
 
     def _aside(self, name: str) -> str:
         rng = self.rng
