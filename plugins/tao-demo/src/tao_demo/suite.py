@@ -42,6 +42,7 @@ class Inbox(tao_hub.Suite):
             "core/few-shot": {"examples": brought["examples"]},
             "core/decompose": {"questions": brought["questions"]},
             "rules/schema": {"schema": brought["schema"]},
+            "rules/grounded": {"ignore": ["problem"]},  # a kind is chosen, not copied
             "embed/choice": {"field": "problem", "choices": brought["choices"]},
         }.get(component, {})
 
