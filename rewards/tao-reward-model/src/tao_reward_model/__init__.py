@@ -1,0 +1,1 @@
+"""Rewards by model: what a frozen or trained network says about an answer."""
