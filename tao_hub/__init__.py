@@ -4,40 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .errors import GateFailed, LabelLeak, PluginError, StoreError, TaoHubError, UsageError
-from .types import (
-    Candidate,
-    Completion,
-    Delta,
-    Group,
-    Message,
-    Prompt,
-    Ref,
-    Report,
-    Request,
-    Round,
-    Sampling,
-    Score,
-    canonical_json,
-    digest,
-)
-
 __version__ = "0.1.0"
 
-# Names that need pydantic, pluggy or sqlite-utils are imported on first use, so that `tao-hub --help` stays fast.
-_LAZY = {
-    "Options": "components",
-    "Component": "components",
-    "Suite": "components",
-    "Strategy": "components",
-    "Generator": "components",
-    "Reward": "components",
-    "GroupReward": "components",
-    "Trainer": "components",
-    "Engine": "components",
-    "Progress": "components",
-    "hookimpl": "hookspecs",
+# Every public name is imported on first use, so that `tao-hub --help` stays as fast as click itself.
+_HOMES = {
+    "types": "Candidate Completion Delta Group Message Prompt Ref Report Request Round Sampling Score "
+    "canonical_json digest",
+    "errors": "GateFailed LabelLeak PluginError StoreError TaoHubError UsageError",
+    "components": "Component Engine Generator GroupReward Options Progress Reward Strategy Suite Trainer",
+    "hookspecs": "hookimpl",
+    "records": "dump_record find_record normalise_text parse_json parse_record value_key",
+    "plugins": "Hub",
+    "store": "Store",
+    "config": "Plan load_plan",
+    "loop": "combine compare evaluate generate run_round score tune update",
+    "rows": "score_rows",
+    "runs": "run_report",
+    "report": "print_report render_html render_markdown",
 }
+_LAZY = {name: home for home, names in _HOMES.items() for name in names.split()}
+_LAZY["eval"] = "loop"  # the command's name; `evaluate` is the same function without hiding the builtin
 
 if TYPE_CHECKING:
     from .components import (
@@ -52,14 +38,50 @@ if TYPE_CHECKING:
         Suite,
         Trainer,
     )
+    from .config import Plan, load_plan
+    from .errors import GateFailed, LabelLeak, PluginError, StoreError, TaoHubError, UsageError
     from .hookspecs import hookimpl
+    from .loop import combine, compare, evaluate, generate, run_round, score, tune, update
+    from .plugins import Hub
+    from .records import dump_record, find_record, normalise_text, parse_json, parse_record, value_key
+    from .report import print_report, render_html, render_markdown
+    from .rows import score_rows
+    from .runs import run_report
+    from .store import Store
+    from .types import (
+        Candidate,
+        Completion,
+        Delta,
+        Group,
+        Message,
+        Prompt,
+        Ref,
+        Report,
+        Request,
+        Round,
+        Sampling,
+        Score,
+        canonical_json,
+        digest,
+    )
+
+__all__ = [  # noqa: RUF022 - grouped by home
+    "Candidate", "Completion", "Delta", "Group", "Message", "Prompt", "Ref", "Report", "Request", "Round", "Sampling",
+    "Score", "canonical_json", "digest",
+    "GateFailed", "LabelLeak", "PluginError", "StoreError", "TaoHubError", "UsageError",
+    "Component", "Engine", "Generator", "GroupReward", "Options", "Progress", "Reward", "Strategy", "Suite", "Trainer",
+    "dump_record", "find_record", "normalise_text", "parse_json", "parse_record", "value_key",
+    "hookimpl", "Hub", "Store", "Plan", "load_plan",
+    "combine", "compare", "evaluate", "generate", "run_round", "score", "score_rows", "tune", "update",
+    "run_report", "print_report", "render_html", "render_markdown",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
         from importlib import import_module
 
-        value = getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+        value = getattr(import_module(f"{__name__}.{_LAZY[name]}"), "evaluate" if name == "eval" else name)
         globals()[name] = value
         return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -67,11 +89,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *_LAZY})
-
-
-__all__ = [
-    "Candidate", "Completion", "Component", "Delta", "Engine", "GateFailed", "Generator", "Group", "GroupReward",
-    "LabelLeak", "Message", "Options", "PluginError", "Progress", "Prompt", "Ref", "Report", "Request", "Reward",
-    "Round", "Sampling", "Score", "StoreError", "Strategy", "Suite", "TaoHubError", "Trainer", "UsageError",
-    "canonical_json", "digest", "hookimpl",
-]  # fmt: skip

@@ -36,6 +36,10 @@ class Suite(Component):
     kind = "suite"
     metric: Ref
     """The reward that judges an answer; it may see the reference."""
+    metric_name: str = "score"
+    """What the metric's value is called in reports ("exact", "accuracy")."""
+    metric_parts: Sequence[str] = ()
+    """Parts of the metric that reports show beside it."""
 
     def splits(self) -> Sequence[str]:
         """Names of the splits, in reading order."""

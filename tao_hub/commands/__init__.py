@@ -1,0 +1,1 @@
+"""The code of the core's commands, imported when a command is used."""

@@ -1,0 +1,161 @@
+"""Commands that list what is installed: plugins and components."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from ..cli import cli, hub
+from ..hookspecs import KINDS
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def table(columns: list[str], rows: list[list[str]]) -> None:
+    """Print a table on stdout (or say that there is nothing)."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        drawn.add_column(column, overflow="fold")
+    for row in rows:
+        drawn.add_row(*(Text(str(cell)) for cell in row))
+    console = Console()
+    if not console.is_terminal:
+        console.width = 200
+    console.print(drawn if rows else "nothing here yet")
+
+
+@click.command("plugins")
+@json_option
+def plugins_command(as_json: bool) -> None:
+    """List plugins: version, distribution, what each registers, what is broken and why."""
+    found = hub()
+    found.add_commands(click.Group())  # so that a plugin whose commands fail shows as broken
+    rows = [
+        {
+            "name": p.name, "distribution": p.distribution, "version": p.version, "error": p.error or None,
+            "hint": p.hint or None, "registers": {k: [e.name for e in p.entries if e.kind == k] for k in KINDS
+                                                  if any(e.kind == k for e in p.entries)},
+            "commands": p.commands,
+        }
+        for p in found.plugins
+    ]  # fmt: skip
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+        return
+    lines = []
+    for row in rows:
+        short = {k: ", ".join(n.split("/")[1] for n in names) for k, names in row["registers"].items()}
+        brings = "; ".join(f"{KINDS[k]}: {names}" for k, names in short.items())
+        if row["commands"]:
+            brings += f"; commands: {', '.join(row['commands'])}"
+        state = f"BROKEN {row['error']} ({row['hint']})" if row["error"] else brings.removeprefix("; ")
+        lines.append([row["name"], row["distribution"], row["version"], state])
+    table(["plugin", "distribution", "version", "registers"], lines)
+
+
+def _list(kind: str, as_json: bool) -> None:
+    rows = [{"name": e.name, "summary": e.summary, "plugin": e.plugin.label} for e in hub().entries(kind)]
+    if as_json:
+        click.echo(json.dumps(rows, indent=1, ensure_ascii=False))
+        return
+    table(["name", "summary", "plugin"], [[r["name"], r["summary"], r["plugin"]] for r in rows])
+
+
+def describe(kind: str, name: str) -> dict[str, Any]:
+    """A component's options (type, default, description) and what it needs."""
+    from ..components import GroupReward, Reward
+
+    entry = hub().find(kind, name)
+    cls = entry.load()
+    schema = cls.Options.model_json_schema()
+    options = [
+        {
+            "name": field,
+            "type": _type(info),
+            "required": field in schema.get("required", []),
+            "default": info.get("default"),
+            "description": info.get("description", ""),
+        }
+        for field, info in schema.get("properties", {}).items()
+    ]
+    found: dict[str, Any] = {
+        "name": entry.name, "plugin": entry.plugin.label, "summary": entry.summary,
+        "doc": (cls.__doc__ or "").strip(), "options": options,
+    }  # fmt: skip
+    if issubclass(cls, Reward):
+        found["uses_reference"] = cls.uses_reference
+        found["scores"] = "groups" if issubclass(cls, GroupReward) else "candidates"
+    return found
+
+
+def _type(info: dict[str, Any]) -> str:
+    if "anyOf" in info:
+        return " | ".join(_type(i) for i in info["anyOf"])
+    if "enum" in info:
+        return " | ".join(json.dumps(v) for v in info["enum"])
+    if info.get("type") == "array":
+        return f"list of {_type(info.get('items', {}))}"
+    return str(info.get("type") or info.get("$ref", "any").rsplit("/", 1)[-1])
+
+
+def _show(kind: str, name: str, as_json: bool) -> None:
+    found = describe(kind, name)
+    if as_json:
+        click.echo(json.dumps(found, indent=1, ensure_ascii=False, default=str))
+        return
+    click.echo(f"{found['name']}  ({found['plugin']})\n{found['summary']}\n\n{found['doc']}\n")
+    if kind == "reward":
+        seen = "sees the reference (labels)" if found["uses_reference"] else "needs no reference"
+        click.echo(f"{seen}; scores {found['scores']}\n")
+    lines = [
+        [o["name"], o["type"], "required" if o["required"] else json.dumps(o["default"]), o["description"]]
+        for o in found["options"]
+    ]
+    table(["option", "type", "default", "description"], lines)
+
+
+def _names(ctx: click.Context, kind: str, start: str) -> list[str]:
+    return [e.name for e in hub(ctx).entries(kind) if e.name.startswith(start)]
+
+
+def _group(kind: str, plural: str) -> click.Group:
+    @click.group(plural, invoke_without_command=True, help=f"List {plural}; `show NAME` tells one's options.")
+    @json_option
+    @click.pass_context
+    def group(ctx: click.Context, as_json: bool) -> None:
+        if ctx.invoked_subcommand is None:
+            _list(kind, as_json)
+
+    @group.command("show")
+    @click.argument("name", shell_complete=lambda c, p, start: _names(c, kind, start))
+    @json_option
+    def show(name: str, as_json: bool) -> None:
+        """Options with types, defaults and descriptions."""
+        _show(kind, name, as_json)
+
+    return group
+
+
+suites_command = _group("suite", "suites")
+strategies_command = _group("strategy", "strategies")
+generators_command = _group("generator", "generators")
+rewards_command = _group("reward", "rewards")
+trainers_command = _group("trainer", "trainers")
+engines_command = _group("engine", "engines")
+
+
+@click.command("completion")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion_command(shell: str) -> None:
+    """Print the completion script: `eval "$(tao-hub completion bash)"`."""
+    from click.shell_completion import get_completion_class
+
+    cls = get_completion_class(shell)
+    assert cls is not None
+    click.echo(cls(cli, {}, "tao-hub", "_TAO_HUB_COMPLETE").source())

@@ -1,0 +1,317 @@
+"""Commands of the loop: generate, score, update, eval, compare, tune."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .. import config
+from ..cli import hub
+from ..errors import GateFailed, UsageError
+from ..types import Ref, Sampling
+from .lists import json_option, table
+from .progress import Bar
+
+store_option = click.option(
+    "--store", type=click.Path(path_type=Path), default=Path("tao-hub.db"), show_default=True, envvar="TAO_HUB_STORE",
+    help="The workspace: one SQLite file.",
+)  # fmt: skip
+option_option = click.option("-o", "--option", "pairs", multiple=True, metavar="KEY=VALUE", help="Option (JSON or text).")
+policy_option = click.option("--policy", default="smollm2", show_default=True, help="Model name, folder, GGUF, hub id, URL.")
+
+
+def session(store: Path, quiet: bool = False, timeout: float = 300.0, deterministic: bool = False) -> Any:
+    from ..components import Progress
+    from ..session import Session
+
+    return Session(store, hub(), Progress() if quiet else Bar(), timeout, deterministic)
+
+
+def command_line() -> str:
+    return "tao-hub " + shlex.join(sys.argv[1:])
+
+
+def split_of(opened: Any, text: str) -> tuple[Ref, str]:
+    """SUITE[:SPLIT]; a suite with one split needs none named."""
+    name, split = config.parse_suite(text)
+    ref = Ref(name)
+    if split is None:
+        splits = list(opened.suite(ref)[0].splits())
+        preferred = [s for s in ("test", "dev") if s in splits]
+        split = preferred[0] if preferred else splits[0]
+    return ref, split
+
+
+@click.command("generate")
+@click.argument("suite")
+@policy_option
+@click.option("--strategy", default="direct", show_default=True)
+@option_option
+@click.option("-n", default=4, show_default=True, help="Candidates per prompt.")
+@click.option("--temperature", default=0.8, show_default=True)
+@click.option("--top-p", default=1.0, show_default=True)
+@click.option("--max-tokens", default=256, show_default=True)
+@click.option("--seed", default=0, show_default=True)
+@click.option("--limit", type=int, help="Only the first so many prompts.")
+@click.option("--deterministic", is_flag=True, help="Repeat whole batches on resume, so results are the same.")
+@store_option
+@json_option
+def generate_command(
+    suite: str, policy: str, strategy: str, pairs: tuple[str, ...], n: int, temperature: float, top_p: float,
+    max_tokens: int, seed: int, limit: int | None, deterministic: bool, store: Path, as_json: bool,
+) -> None:  # fmt: skip
+    """Draw the candidates that SUITE[:SPLIT] is owed."""
+    from ..stages import generate
+
+    with session(store, as_json, deterministic=deterministic) as s:
+        ref, split = split_of(s, suite)
+        part = s.slice(ref, split, limit)
+        sampling = Sampling(temperature, max_tokens, top_p, seed)
+        owner = s.policy(policy)
+        member = generate(s, part, owner, Ref(strategy, config.parse_options(pairs)), sampling, n, ref)
+        found = s.store.one(
+            "SELECT count(*), sum(error IS NOT NULL), sum(finish_reason = 'length') FROM candidates "
+            "WHERE policy = ? AND source = ? AND slot < ?", [member.policy, member.source, member.n],
+        )  # fmt: skip
+        result = {
+            "suite": ref.name, "split": split, "prompts": part.count, "policy": owner.digest,
+            "candidates": found[0], "errors": found[1] or 0, "truncated": found[2] or 0,
+        }  # fmt: skip
+    _tell(result, as_json)
+
+
+def _tell(result: dict[str, Any], as_json: bool) -> None:
+    click.echo(json.dumps(result) if as_json else ", ".join(f"{k}: {v}" for k, v in result.items()))
+
+
+@click.command("score")
+@click.argument("reward")
+@click.argument("suite", required=False)
+@click.option("--input", "source", type=click.Path(path_type=Path), help="Score rows of a JSONL file; no store needed.")
+@click.option("--output", "target", type=click.Path(path_type=Path), help="Where the scored rows go.")
+@option_option
+@click.option("--workers", default=1, show_default=True, help="Worker processes (with --input).")
+@click.option("--skip-invalid", is_flag=True, help="Give malformed lines an error row instead of stopping.")
+@click.option("--timeout", default=300.0, show_default=True, help="Seconds a reward may take for one batch.")
+@click.option("--policy", default=None, help="Only this policy's candidates (with SUITE).")
+@click.option("--limit", type=int)
+@click.option("--retry-errors", is_flag=True, help="Score again what failed before (with SUITE).")
+@store_option
+@json_option
+def score_command(
+    reward: str, suite: str | None, source: Path | None, target: Path | None, pairs: tuple[str, ...], workers: int,
+    skip_invalid: bool, timeout: float, policy: str | None, limit: int | None, retry_errors: bool, store: Path,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Score with REWARD: the stored candidates of SUITE[:SPLIT], or the rows of --input.
+
+    An input row is {"id", "prompt": text or messages, "response", "reference"?, "group"?, "meta"?}; an output row
+    {"id", "value", "error", "why", "parts"}, in the same order.
+    """
+    ref = Ref(reward, config.parse_options(pairs))
+    if source is not None or target is not None:
+        if source is None or target is None or suite:
+            raise UsageError("--input and --output go together, without SUITE")
+        from ..components import Progress
+        from ..rows import score_rows
+
+        counts = score_rows(
+            ref, source, target, hub=hub(), workers=workers, timeout=timeout, skip_invalid=skip_invalid,
+            progress=Progress() if as_json else Bar(),
+        )  # fmt: skip
+        _tell(dict(counts), as_json)
+        return
+    if not suite:
+        raise UsageError("say what to score: SUITE[:SPLIT] of the store, or --input FILE --output FILE")
+    from ..stages import score
+
+    with session(store, as_json, timeout) as s:
+        of, split = split_of(s, suite)
+        opened = s.reward(ref, of)
+        if retry_errors:
+            s.store.forget_errors(opened.row)
+        part = s.slice(of, split, limit)
+        members = s.store.members(part, s.policy(policy).row if policy else None)
+        score(s, part, members, opened)
+        result = {"suite": of.name, "split": split, **s.store.score_counts(opened.row)}
+    _tell(result, as_json)
+
+
+@click.command("eval")
+@click.argument("suites", nargs=-1, required=True)
+@click.option("--policy", "policies", multiple=True, default=("smollm2",), help="Model; repeat it for a leaderboard.")
+@click.option("--strategy", default="direct", show_default=True)
+@option_option
+@click.option("--max-tokens", default=256, show_default=True)
+@click.option("--limit", type=int, help="Only the first so many items.")
+@store_option
+@json_option
+def eval_command(
+    suites: tuple[str, ...], policies: tuple[str, ...], strategy: str, pairs: tuple[str, ...], max_tokens: int,
+    limit: int | None, store: Path, as_json: bool,
+) -> None:  # fmt: skip
+    """Measure each --policy on each SUITE[:SPLIT] by the suite's own metric."""
+    from ..environment import describe
+    from ..history import History
+    from ..loop import compare, evaluate
+    from ..runs import quality_rows
+
+    rows, deltas = [], []
+    with session(store, as_json) as s:
+        history = History(s.store)
+        for text in suites:
+            ref, split = split_of(s, text)
+            run = history.begin(f"eval {ref.name}:{split}", {}, command_line(), describe(s.hub))
+            base = None
+            for policy in policies:
+                way = Ref(strategy, config.parse_options(pairs))
+                label = policy if strategy == "direct" else f"{policy}, {strategy}"
+                done = evaluate(
+                    s, ref, split, s.policy(policy), run=run, label=label, strategy=way, max_tokens=max_tokens, limit=limit
+                )
+                suite = s.suite(ref)[0]
+                rows += quality_rows(history, run, done, suite.metric_name, suite.metric_parts)
+                if base is not None:
+                    deltas += [d.__dict__ | {"before_label": base.label, "after_label": label} for d in compare(s, run, ref, base, done)]
+                base = base or done
+            history.finish(run)
+    if as_json:
+        click.echo(json.dumps({"quality": rows, "deltas": deltas}, ensure_ascii=False))
+        return
+    from rich.console import Console
+
+    from ..report import print_report
+
+    print_report({"title": "eval", "quality": rows, "deltas": deltas}, Console())
+
+
+@click.command("tune")
+@click.argument("plan", metavar="CONFIG.toml", type=click.Path(path_type=Path), required=False)
+@click.option("--init", type=click.Path(path_type=Path), help="Write a commented config there and stop.")
+@click.option("--policy", default=None, help="Starting policy (overrides the file).")
+@click.option("--rounds", type=int, default=None)
+@click.option("--seed", type=int, default=None)
+@click.option("--prompts", type=int, default=None, help="Use only the first so many prompts.")
+@click.option("--allow-labels", is_flag=True, default=None, help="Let rewards that use references into the tuning.")
+@click.option("--drop-overlap", is_flag=True, default=None, help="Leave out prompts that occur in an eval split.")
+@click.option("--deterministic", is_flag=True, default=None, help="Same candidates and weights after any interruption.")
+@click.option("--timeout", type=float, default=None, help="Seconds a reward may take for one batch.")
+@click.option("--report", type=click.Path(path_type=Path), default=Path("report.html"), show_default=True)
+@click.option("--require-improvement", is_flag=True, help="Exit with 1 unless the primary delta says improved.")
+@store_option
+@json_option
+def tune_command(
+    plan: Path | None, init: Path | None, report: Path, require_improvement: bool, store: Path, as_json: bool,
+    **overrides: Any,
+) -> None:  # fmt: skip
+    """Tune a policy in rounds, label-free, as CONFIG.toml says. The same command resumes a stopped run."""
+    if init is not None:
+        _init(init)
+        return
+    if plan is None:
+        raise UsageError("which config? `tao-hub tune CONFIG.toml`; `tao-hub tune --init CONFIG.toml` writes one")
+    wanted = config.load_plan(plan, {k: v for k, v in overrides.items() if v is not None})
+    from ..loop import tune
+    from ..report import print_report, render_html
+    from ..runs import run_report
+
+    with session(store, as_json, wanted.timeout, wanted.deterministic) as s:
+        name = tune(s, wanted, command=command_line())
+        data = dict(run_report(s, name).data)
+    report.write_text(render_html(data), encoding="utf-8")
+    if as_json:
+        click.echo(json.dumps(data, ensure_ascii=False))
+    else:
+        from rich.console import Console
+
+        print_report(data, Console())
+        click.echo(f"report: {report}", err=True)
+    if require_improvement:
+        _require(data)
+
+
+def _require(data: dict[str, Any]) -> None:
+    primary = data.get("primary") or {}
+    found = [
+        d for d in data["deltas"]
+        if all(d.get(k) == primary.get(k) for k in ("split", "metric", "before_label", "after_label"))
+    ]  # fmt: skip
+    if not found or found[0]["verdict"] != "improved":
+        verdict = found[0]["verdict"] if found else "not measured"
+        raise GateFailed(f"{primary.get('metric')} on {primary.get('split')}: {verdict}")
+
+
+def _init(path: Path) -> None:
+    from importlib.resources import files
+
+    if path.exists():
+        raise UsageError(f"{path} exists; remove it or choose another name")
+    path.write_text((files("tao_hub") / "templates" / "tune.toml").read_text(encoding="utf-8"), encoding="utf-8")
+    click.echo(f"wrote {path}; edit it, then: tao-hub tune {path}")
+
+
+@click.command("update")
+@click.argument("plan", metavar="CONFIG.toml", type=click.Path(path_type=Path))
+@click.option("--round", "number", default=1, show_default=True)
+@click.option("--seed", type=int, default=None)
+@store_option
+@json_option
+def update_command(plan: Path, number: int, seed: int | None, store: Path, as_json: bool) -> None:
+    """Do one round of CONFIG.toml (what is owed of it) and print the policy it gave."""
+    from ..environment import describe, watch
+    from ..guards import guard_labels, tuning_slice
+    from ..history import History
+    from ..loop import run_name, run_round
+
+    wanted = config.load_plan(plan, {} if seed is None else {"seed": seed})
+    with session(store, as_json, wanted.timeout, wanted.deterministic) as s:
+        guard_labels(s, wanted)
+        tuning_slice(s, wanted, check=True)
+        history = History(s.store)
+        run = history.begin(run_name(wanted), wanted.as_dict(), command_line(), describe(s.hub))
+        with watch(s, history, run):
+            start = s.policy(s.hub.policy(wanted.policy, wanted.policy_options))
+            before = start
+            if number > 1:
+                done = [r for r in history.rounds(run) if r["number"] == number - 1 and r["after"]]
+                if not done:
+                    raise UsageError(f"round {number} needs round {number - 1}; run `tao-hub update {plan} --round {number - 1}`")
+                before = s.policy(s.store.policy_of(done[0]["after"])[1])
+            after = run_round(s, wanted, run, number, before, start)
+    _tell({"round": number, "policy": after.digest, "ref": f"{after.ref.name} {dict(after.ref.options)}"}, as_json)
+
+
+@click.command("compare")
+@click.argument("run")
+@click.argument("before")
+@click.argument("after")
+@store_option
+@json_option
+def compare_command(run: str, before: str, after: str, store: Path, as_json: bool) -> None:
+    """Compare two labels of RUN (say `base` and `round 2`) on identical items of every split both were measured on."""
+    from ..history import Eval, History
+    from ..loop import compare
+
+    with session(store, True) as s:
+        history = History(s.store)
+        found = history.find(run)
+        evals = history.evals(found["id"])
+        deltas: list[dict[str, Any]] = []
+        for e in [e for e in evals if e["label"] == before]:
+            for f in [f for f in evals if f["label"] == after and f["split"] == e["split"] and f["suite"] == e["suite"]]:
+                pair = [Eval(x["id"], x["label"], x["split"], x["round"]) for x in (e, f)]
+                ref = history.suite_ref(e["suite_row"])
+                deltas += [d.__dict__ | {"split": e["split"]} for d in compare(s, found["id"], ref, *pair)]
+        if not deltas:
+            labels = sorted({e["label"] for e in evals})
+            raise UsageError(f"run {found['name']} has no split measured for both {before!r} and {after!r}; labels: {labels}")
+    if as_json:
+        click.echo(json.dumps(deltas))
+        return
+    keys = ["split", "metric", "before", "after", "delta", "low", "high", "p", "n", "gains", "losses", "mde", "verdict"]
+    table(keys, [[f"{d[k]:.4g}" if isinstance(d[k], float) else str(d[k]) for k in keys] for d in deltas])

@@ -1,0 +1,73 @@
+"""Label-free by construction: no reward that sees references, no tuning prompt that occurs in an eval split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .config import Plan
+from .errors import LabelLeak, UsageError
+from .overlap import find_overlap
+from .session import Session
+from .store import Slice
+from .types import Prompt, Ref
+
+SHOWN = 20  # overlapping prompts listed in the error
+
+
+def guard_labels(session: Session, plan: Plan) -> None:
+    """Refuse rewards that use references. Raises LabelLeak."""
+    if plan.allow_labels:
+        return
+    for use in plan.rewards:
+        opened = session.reward(use.ref, plan.suite_ref)
+        if opened.reward.uses_reference:
+            raise LabelLeak(
+                f"reward {opened.who} sees the references (labels); tuning is label-free. Leave it out of [[rewards]], "
+                "or say --allow-labels"
+            )
+
+
+def labels_used(session: Session, plan: Plan) -> int:
+    """How many references the tuning itself can see: 0 unless labels were allowed and a reward uses them."""
+    seen = any(session.reward(use.ref, plan.suite_ref).reward.uses_reference for use in plan.rewards)
+    if not seen:
+        return 0
+    part = session.slice(plan.suite_ref, plan.split, plan.prompts)
+    sql = "SELECT count(*) FROM items WHERE suite = ? AND split = ? AND position < ? AND reference IS NOT NULL"
+    found = session.store.one(sql, part.where)
+    return int(found[0]) if found else 0
+
+
+def tuning_slice(session: Session, plan: Plan, check: bool = False) -> Slice:
+    """The prompts to tune on, in the store, without those that overlap an eval split if the plan drops them.
+
+    With `check`, raises LabelLeak listing overlapping prompts, and UsageError if nothing is left.
+    """
+    suite, row = session.suite(plan.suite_ref)
+    if not check and not plan.drop_overlap:
+        return session.store.add_items(row, plan.split, suite.prompts(plan.split), plan.prompts)
+    found = overlap(session, plan)
+    if found and not plan.drop_overlap:
+        listed = "\n".join(f"  {a} ~ {b}" for a, b in list(found.items())[:SHOWN])
+        more = f"\n  … and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+        raise LabelLeak(
+            f"{len(found)} tuning prompts also occur in an eval split (exactly or nearly):\n{listed}{more}\n"
+            "Remove them from the prompts, or leave them out with --drop-overlap (drop_overlap = true)"
+        )
+    kept: Iterator[Prompt] = (p for p in suite.prompts(plan.split) if p.id not in found)
+    # Without the overlapping ones it is another set of prompts, so it is kept as a split of its own.
+    split = f"{plan.split} without overlap" if found else plan.split
+    part = session.store.add_items(row, split, kept, plan.prompts)
+    if not part.count:
+        raise UsageError(f"suite {plan.suite}, split {plan.split!r}: no prompts to tune on")
+    return part
+
+
+def overlap(session: Session, plan: Plan) -> dict[str, str]:
+    """Tuning prompt id → "SPLIT:id" of the eval prompt it repeats."""
+    held_out = []
+    for use in plan.eval:
+        suite, _ = session.suite(Ref(use.suite, use.options) if use.suite else plan.suite_ref)
+        held_out += [(f"{use.split}:{p.id}", p.text) for p in suite.prompts(use.split)]
+    suite, _ = session.suite(plan.suite_ref)
+    return find_overlap(((p.id, p.text) for p in suite.prompts(plan.split)), held_out)

@@ -1,0 +1,225 @@
+"""generate · score · combine · update · compare: the round on one page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from .compose import compose
+from .config import EvalUse, Plan
+from .errors import TaoHubError, UsageError
+from .guards import guard_labels, tuning_slice
+from .history import Eval, History
+from .session import OpenReward, Policy, Session
+from .stages import combine, generate, score
+from .stats import alpha_spent
+from .stats import compare as compare_items
+from .store import Member, Slice
+from .tally import RoundStats
+from .types import Delta, Group, Ref, Sampling, canonical_json, digest
+
+__all__ = ["combine", "compare", "evaluate", "generate", "run_round", "score", "tune", "update"]
+
+
+def run_round(session: Session, plan: Plan, run: int, number: int, before: Policy, start: Policy) -> Policy:
+    """One round: prompts → candidates → scores → update. Everything already in the store is not done again."""
+    part = tuning_slice(session, plan)
+    History(session.store).begin_round(run, number, plan.as_dict(), before)
+    members = [
+        generate(session, part, before if source.policy == "current" else start, source.ref,
+                 source.sampling(plan.seed), source.n, plan.suite_ref)
+        for source in plan.candidates if source.in_round(number)
+    ]  # fmt: skip
+    uses = [use for use in plan.rewards if use.in_round(number)]
+    rewards = {use.key: score(session, part, members, session.reward(use.ref, plan.suite_ref)) for use in uses}
+    for combination in plan.combine:
+        if combination.in_round(number):
+            members.append(combine(session, part, before, members, rewards, combination.ref, plan.suite_ref))
+            for reward in rewards.values():
+                score(session, part, members, reward)
+    return update(session, plan, run, number, part, members, rewards, before, start)
+
+
+def update(
+    session: Session,
+    plan: Plan,
+    run: int,
+    number: int,
+    part: Slice,
+    members: Sequence[Member],
+    rewards: Mapping[str, OpenReward],
+    before: Policy,
+    start: Policy,
+) -> Policy:
+    """Scored groups → the next policy. An update that the store already holds (same groups, same start) is reused."""
+    history = History(session.store)
+    uses = [use for use in plan.rewards if use.in_round(number)]
+    labels = {key: (r.row, r.whole_groups) for key, r in rewards.items()}
+
+    def groups() -> Iterator[tuple[int, Group]]:
+        for row, group in session.store.groups(part, members, labels):
+            yield row, compose(group, uses, plan.train.min_total)
+
+    origin = start if plan.train.start == "base" else before
+    trainer_ref = session.hub.resolve("trainer", Ref(plan.train.name, _seeded(session, plan)))
+    seen = RoundStats()
+    made_by = canonical_json([session.hub.identity("trainer", trainer_ref), origin.digest])
+    total = blake2b(made_by.encode(), digest_size=16)
+    for row, group in groups():
+        total.update(seen.add(row, group))
+    update_digest = total.hexdigest()
+    history.choose(run, number, seen.chosen)
+    done = history.trained(update_digest)
+    if done is None:
+        if not seen.chosen:
+            raise UsageError(f"round {number} has nothing to learn from: {seen.reasons() or 'no candidates'}")
+        session.free_generator()
+        out = models_folder(session) / update_digest[:16]
+        after_ref = _train(session, trainer_ref, groups, origin, out)
+    else:
+        after_ref = session.store.policy_of(done)[1]
+    after = session.policy(after_ref)
+    stats = {**seen.as_dict(uses, part.count), "members": [[m.policy, m.source, m.n] for m in members]}
+    history.end_round(run, number, after, update_digest, stats)
+    return after
+
+
+def _train(session: Session, trainer_ref: Ref, groups: Any, origin: Policy, out: Path) -> Ref:
+    """Run the trainer, unless a finished update already lies in `out` (killed before the store heard of it)."""
+    marker = out.with_suffix(".ref.json")
+    if marker.exists() and out.exists():
+        saved = json.loads(marker.read_text(encoding="utf-8"))
+        return Ref(saved["name"], saved["options"])
+    trainer = session.hub.trainer(trainer_ref)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with session.timed("update"):
+            after = trainer.update((g for _, g in groups()), origin.ref, out, session.progress)
+    except (KeyboardInterrupt, TaoHubError):
+        raise
+    except Exception as error:
+        raise TaoHubError(f"trainer {trainer_ref.name} failed: {type(error).__name__}: {error}") from error
+    finally:
+        trainer.close()
+    temporary = marker.with_suffix(".tmp")
+    temporary.write_text(canonical_json({"name": after.name, "options": dict(after.options)}), encoding="utf-8")
+    temporary.replace(marker)
+    return after
+
+
+def models_folder(session: Session) -> Path:
+    """Where a workspace keeps its tuned policies: beside the store."""
+    path = session.store.path.resolve()
+    return path.parent / f"{path.stem}-models"
+
+
+def _seeded(session: Session, plan: Plan) -> dict[str, Any]:
+    """Trainer options, with the plan's seed where the trainer has one and the plan names none."""
+    options = dict(plan.train.options)
+    if "seed" in session.hub.find("trainer", plan.train.name).load().Options.model_fields:
+        options.setdefault("seed", plan.seed)
+    return options
+
+
+def evaluate(
+    session: Session,
+    suite: Ref,
+    split: str,
+    policy: Policy,
+    *,
+    run: int,
+    label: str,
+    number: int = 0,
+    strategy: Ref | None = None,
+    max_tokens: int = 256,
+    limit: int | None = None,
+) -> Eval:
+    """Greedy answers to a split, judged by the suite's metric. The metric sees the references; nothing else does."""
+    part = session.slice(suite, split, limit)
+    metric = session.reward(session.suite(suite)[0].metric, suite)
+    member = generate(session, part, policy, strategy or Ref("core/direct"), Sampling(0.0, max_tokens), 1, suite)
+    score(session, part, [member], metric)
+    return History(session.store).add_eval(run, number, label, part, policy, member, metric.row)
+
+
+def compare(session: Session, run: int, suite: Ref, before: Eval, after: Eval, look: int = 1) -> list[Delta]:
+    """Deltas of the metric and its parts on identical items; α is spent over looks at the same split."""
+    opened, _ = session.suite(suite)
+    history = History(session.store)
+    old, new = history.eval_items(before.row), history.eval_items(after.row)
+    deltas = []
+    for part in (None, *opened.metric_parts):
+        name = part or opened.metric_name
+        delta = compare_items(
+            _values(old, part), _values(new, part), metric=name, suite=opened_name(suite),
+            alpha=alpha_spent(look) if look > 1 else 0.05, note=f"look {look}" if look > 1 else "",
+        )  # fmt: skip
+        history.add_delta(run, before.label, after.label, after.split, delta)
+        deltas.append(delta)
+    return deltas
+
+
+def opened_name(suite: Ref) -> str:
+    return suite.name.rsplit("/", 1)[-1]
+
+
+def _values(items: Sequence[Mapping[str, Any]], part: str | None) -> dict[Any, float | None]:
+    if part is None:
+        return {i["position"]: i["value"] for i in items}
+    return {i["position"]: None if i["value"] is None else i["parts"].get(part) for i in items}
+
+
+def tune(session: Session, plan: Plan, *, run: str = "", command: str = "") -> str:
+    """All rounds of a plan, measured before and after; returns the run's name. The same call resumes a stopped run.
+
+    Raises LabelLeak if a reward would see references or tuning prompts occur in an eval split.
+    """
+    from .environment import describe, watch
+
+    guard_labels(session, plan)
+    tuning_slice(session, plan, check=True)
+    name = run or run_name(plan)
+    history = History(session.store)
+    row = history.begin(name, plan.as_dict(), command, describe(session.hub))
+    with watch(session, history, row):
+        start = session.policy(session.hub.policy(plan.policy, plan.policy_options))
+        measured = {use.split: measure(session, plan, row, start, "base", 0, use) for use in plan.eval}
+        for baseline in plan.baselines:
+            for use in plan.eval:
+                way = Ref(baseline.strategy, baseline.options)
+                measure(session, plan, row, start, baseline.label, 0, use, way)
+        policy = start
+        for number in range(1, plan.rounds + 1):
+            policy = run_round(session, plan, row, number, policy, start)
+            for use in plan.eval:
+                if use.sealed and number < plan.rounds:
+                    continue
+                after = measure(session, plan, row, policy, f"round {number}", number, use)
+                looks = len({e["round"] for e in history.evals(row) if e["split"] == use.split and e["round"] > 0})
+                compare(session, row, suite_of(plan, use), measured[use.split], after, look=max(1, looks))
+        history.finish(row)
+    return name
+
+
+def suite_of(plan: Plan, use: EvalUse) -> Ref:
+    return Ref(use.suite, use.options) if use.suite else plan.suite_ref
+
+
+def measure(
+    session: Session, plan: Plan, run: int, policy: Policy, label: str, number: int, use: EvalUse,
+    strategy: Ref | None = None,
+) -> Eval:  # fmt: skip
+    """Evaluate `policy` on one of the plan's eval splits."""
+    return evaluate(
+        session, suite_of(plan, use), use.split, policy, run=run, label=label, number=number, strategy=strategy,
+        max_tokens=plan.max_tokens, limit=use.limit,
+    )  # fmt: skip
+
+
+def run_name(plan: Plan) -> str:
+    """Name of a plan's run: the same plan with more rounds is the same run, so it goes on where it ended."""
+    same = {k: v for k, v in plan.as_dict().items() if k not in ("rounds", "timeout")}
+    return f"{opened_name(plan.suite_ref)}-{Path(plan.policy).stem}-s{plan.seed}-{digest(same)[:6]}"

@@ -1,0 +1,209 @@
+"""Score rows of a JSONL file with one reward, no store needed."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, cast
+
+from .components import GroupReward, Progress
+from .errors import UsageError
+from .plugins import Hub
+from .scoring import score_group, score_pairs
+from .types import Candidate, Group, Message, Prompt, Ref, Score
+
+BATCH = 64
+ROLES = ("system", "user", "assistant", "tool")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One input row: {"id", "prompt": str | messages, "response": str, "reference"?, "group"?, "meta"?}."""
+
+    id: Any
+    prompt: Prompt
+    response: str
+    group: str
+
+
+def score_rows(
+    reward: Ref,
+    source: Path,
+    target: Path,
+    *,
+    hub: Hub | None = None,
+    workers: int = 1,
+    timeout: float = 300.0,
+    skip_invalid: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, int]:
+    """Write one row per input row to `target`, in the same order; returns counts {"rows", "scored", "errors", "skipped"}.
+
+    Output: {"id", "value": float|null, "error": null|{"type","message"}, "why", "parts"}. Raises UsageError for a
+    malformed line (file, line, what was found) before anything is written; with `skip_invalid` such a line gets an
+    error row instead. `target` appears at once when all is done, so it is never half-written.
+    """
+    hub, progress = hub or Hub(), progress or Progress()
+    reward = hub.resolve("reward", reward)
+    whole = issubclass(hub.find("reward", reward.name).load(), GroupReward)
+    hub.build("reward", reward).close()  # bad options are told before the file is read
+    total = sum(1 for _ in read_rows(source, skip_invalid))
+    engine = hub.engine(Ref("core/local", {"workers": workers}))
+    make = functools.partial(scorer, reward, timeout, None if workers > 1 else hub)
+    counts = {"rows": 0, "scored": 0, "errors": 0, "skipped": 0}
+    progress.start(f"score · {reward.name}", total, "rows")
+    rows = read_rows(source, skip_invalid)
+    batches: Iterable[list[Row | Score]] = _grouped(rows) if whole else _batched(rows)
+    with _atomic(target) as write:
+        # The engine answers in order, so the batches it was given are kept in a second stream.
+        asked, kept = _tee(batches)
+        for batch, result in zip(kept, engine.map(make, asked, timeout), strict=False):
+            scores = [Score.failed(result)] * len(batch) if isinstance(result, Exception) else result
+            for row, score in zip(batch, scores):
+                counts["rows"] += 1
+                counts["skipped"] += isinstance(row, Score)
+                counts["scored" if score.value is not None else "errors"] += 1
+                write(_output(row, score))
+            progress.advance(len(batch))
+    progress.finish()
+    engine.close()
+    return counts
+
+
+def scorer(reward: Ref, timeout: float, hub: Hub | None = None) -> Callable[[list[Row | Score]], list[Score]]:
+    """A function that scores a batch of rows; built once in each worker."""
+    hub = hub or Hub()
+    built = hub.reward(reward)
+    who = f"{reward.name} ({hub.find('reward', reward.name).plugin.label})"
+
+    def run(batch: list[Row | Score]) -> list[Score]:
+        rows = [r for r in batch if isinstance(r, Row)]
+        candidates = [Candidate(r.prompt.digest, r.response) for r in rows]
+        if isinstance(built, GroupReward):
+            groups: dict[str, list[int]] = {}
+            for i, row in enumerate(rows):
+                groups.setdefault(row.group, []).append(i)
+            found: dict[int, Score] = {}
+            for members in groups.values():
+                group = Group(rows[members[0]].prompt, tuple(candidates[i] for i in members))
+                found.update(zip(members, score_group(built, group, timeout, who)))
+            scores = [found[i] for i in range(len(rows))]
+        else:
+            pairs = [(r.prompt, c) for r, c in zip(rows, candidates)]
+            scores = score_pairs(built, pairs, timeout, who) if pairs else []
+        answered = iter(scores)
+        return [r if isinstance(r, Score) else next(answered) for r in batch]
+
+    return run
+
+
+def read_rows(source: Path, skip_invalid: bool = False) -> Iterator[Row | Score]:
+    """Rows of a JSONL file, lazily. A malformed line raises UsageError, or is a failed Score with `skip_invalid`."""
+    try:
+        with source.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                if not line.strip():
+                    continue
+                try:
+                    yield _parse(line)
+                except ValueError as error:
+                    if not skip_invalid:
+                        cure = "mend the line, or pass --skip-invalid to give it an error row"
+                        raise UsageError(f"{source}, line {number}: {error}; {cure}") from error
+                    yield Score.failed(f"line {number}: {error}", "InvalidRow")
+    except OSError as error:
+        raise UsageError(f"{source}: {error.strerror or error}") from error
+
+
+def _parse(line: bytes) -> Row:
+    try:
+        row = json.loads(line.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not JSON ({error}); found {line[:60].decode('utf-8', 'replace').strip()!r}") from None
+    if not isinstance(row, dict):
+        raise ValueError(f"expected an object, found {type(row).__name__}")
+    for key in ("id", "prompt", "response"):
+        if key not in row:
+            raise ValueError(f"{key!r} is missing; found keys {sorted(map(str, row))}")
+    unknown = set(row) - {"id", "prompt", "response", "reference", "group", "meta"}
+    if unknown:
+        raise ValueError(f"unknown keys {sorted(unknown)}; put extra data into 'meta'")
+    if not isinstance(row["response"], str):
+        raise ValueError(f"'response' must be a string, found {type(row['response']).__name__}")
+    if not isinstance(row.get("group", ""), (str, type(None))):
+        raise ValueError(f"'group' must be a string, found {type(row['group']).__name__}")
+    if not isinstance(row.get("meta") or {}, dict):
+        raise ValueError(f"'meta' must be an object, found {type(row['meta']).__name__}")
+    messages = parse_messages(row["prompt"])
+    prompt = Prompt(messages, id=str(row["id"]), reference=row.get("reference"), meta=row.get("meta") or {})
+    return Row(row["id"], prompt, row["response"], row.get("group") or prompt.digest)
+
+
+def parse_messages(value: Any) -> tuple[Message, ...]:
+    """A string (one user message) or a list of {"role", "content"}. Raises ValueError saying what was found."""
+    if isinstance(value, str):
+        return (Message("user", value),)
+    if not isinstance(value, list) or not value:
+        raise ValueError(f"'prompt' must be a string or a list of messages, found {json.dumps(value)[:60]}")
+    for m in value:
+        fine = isinstance(m, Mapping) and m.get("role") in ROLES and isinstance(m.get("content"), str)
+        if not fine:
+            raise ValueError(f"a message is {{'role': one of {ROLES}, 'content': str}}, found {json.dumps(m)[:80]}")
+    return tuple(Message(m["role"], m["content"]) for m in value)
+
+
+def _batched(rows: Iterator[Row | Score]) -> Iterator[list[Row | Score]]:
+    while batch := list(islice(rows, BATCH)):
+        yield batch
+
+
+def _grouped(rows: Iterator[Row | Score]) -> Iterator[list[Row | Score]]:
+    """All rows at once: a group's rows may lie anywhere in the file, and output keeps the file's order."""
+    everything = list(rows)
+    if everything:
+        yield everything
+
+
+def _tee(batches: Iterable[Any]) -> tuple[Iterator[Any], Iterator[Any]]:
+    from itertools import tee
+
+    first, second = tee(batches)
+    return first, second
+
+
+def _output(row: Row | Score, score: Score) -> dict[str, Any]:
+    return {
+        "id": None if isinstance(row, Score) else row.id,
+        "value": score.value,
+        "error": dict(score.error) if score.error else None,
+        "why": score.why,
+        "parts": dict(score.parts),
+    }
+
+
+class _atomic:
+    """Write JSONL to a temporary file that takes the target's place when all is well, else disappears."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __enter__(self) -> Callable[[Mapping[str, Any]], None]:
+        if not self.target.parent.is_dir():
+            raise UsageError(f"{self.target}: the folder {self.target.parent} does not exist")
+        handle, self.name = tempfile.mkstemp(dir=self.target.parent, prefix=f".{self.target.name}.")
+        self.file = os.fdopen(handle, "w", encoding="utf-8")
+        return lambda row: cast("None", self.file.write(json.dumps(row, ensure_ascii=False) + "\n"))
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self.file.close()
+        if kind is None:
+            os.chmod(self.name, 0o644)
+            os.replace(self.name, self.target)
+        else:
+            os.unlink(self.name)

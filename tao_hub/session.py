@@ -1,0 +1,140 @@
+"""What a run holds open: the hub, the store, components built once, one policy in memory at a time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .components import Generator, GroupReward, Progress, Reward, Strategy, Suite
+from .plugins import Hub
+from .store import Slice, Store
+from .types import Ref, Sampling
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A policy by content: `digest` covers weights, adapter, tokenizer and chat template; `row` is its row id."""
+
+    ref: Ref
+    digest: str
+    row: int
+
+
+@dataclass(frozen=True)
+class OpenReward:
+    """A reward built from its Ref, with the row id its scores are kept under and who made it."""
+
+    ref: Ref
+    row: int
+    reward: Reward
+    who: str  # "rules/grounded (tao-reward-rules 0.1.0)"
+
+    @property
+    def whole_groups(self) -> bool:
+        return isinstance(self.reward, GroupReward)
+
+
+class Session:
+    """Opens components by Ref and times what they compute. Close it, or use it as a context manager.
+
+    `clock` holds the seconds spent inside components per stage (generate, score, update); the rest is overhead.
+    """
+
+    def __init__(
+        self,
+        store: Store | str | Path = "tao-hub.db",
+        hub: Hub | None = None,
+        progress: Progress | None = None,
+        timeout: float = 300.0,
+        deterministic: bool = False,
+    ) -> None:
+        self.store = store if isinstance(store, Store) else Store(store)
+        self.hub = hub or Hub()
+        self.progress = progress or Progress()
+        self.timeout = timeout
+        self.deterministic = deterministic
+        self.clock: dict[str, float] = {}
+        self._suites: dict[str, tuple[Suite, int]] = {}
+        self._rewards: dict[str, OpenReward] = {}
+        self._policies: dict[str, Policy] = {}
+        self._generator: tuple[str, Generator] | None = None
+
+    def close(self) -> None:
+        self.free_generator()
+        for opened in self._rewards.values():
+            opened.reward.close()
+        self._rewards.clear()
+        self.store.close()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.clock[stage] = self.clock.get(stage, 0.0) + time.perf_counter() - start
+
+    def suite(self, ref: Ref) -> tuple[Suite, int]:
+        """The suite and its row id."""
+        ref = self.hub.resolve("suite", ref)
+        if ref.digest not in self._suites:
+            self._suites[ref.digest] = (self.hub.suite(ref), self.store.component(self.hub.identity("suite", ref)))
+        return self._suites[ref.digest]
+
+    def slice(self, ref: Ref, split: str, limit: int | None = None) -> Slice:
+        """Bring a split into the store and return the part of it that a stage covers."""
+        suite, row = self.suite(ref)
+        return self.store.add_items(row, split, suite.prompts(split), limit)
+
+    def policy(self, policy: Ref | str) -> Policy:
+        """The policy by content. Raises UsageError or PluginError if it cannot be found."""
+        ref = self.hub.policy(policy)
+        if ref.digest not in self._policies:
+            digest = self._open_generator(ref).policy_digest()
+            self._policies[ref.digest] = Policy(ref, digest, self.store.policy(digest, ref))
+        return self._policies[ref.digest]
+
+    def generator(self, policy: Policy) -> Generator:
+        return self._open_generator(policy.ref)
+
+    def _open_generator(self, ref: Ref) -> Generator:
+        if self._generator is None or self._generator[0] != ref.digest:
+            self.free_generator()
+            self._generator = (ref.digest, self.hub.generator(ref))
+        return self._generator[1]
+
+    def free_generator(self) -> None:
+        """Give back the policy's memory, before training say."""
+        if self._generator is not None:
+            self._generator[1].close()
+            self._generator = None
+
+    def strategy(self, ref: Ref, suite: Ref | None = None) -> tuple[Strategy, Ref]:
+        """The strategy, and its Ref with the options that the suite brings."""
+        ref = self.hub.resolve("strategy", ref, self.suite(suite)[0] if suite else None)
+        return self.hub.strategy(ref), ref
+
+    def reward(self, ref: Ref, suite: Ref | None = None) -> OpenReward:
+        ref = self.hub.resolve("reward", ref, self.suite(suite)[0] if suite else None)
+        if ref.digest not in self._rewards:
+            entry = self.hub.find("reward", ref.name)
+            row = self.store.component(self.hub.identity("reward", ref))
+            who = f"{entry.name} ({entry.plugin.label})"
+            self._rewards[ref.digest] = OpenReward(ref, row, self.hub.reward(ref), who)
+        return self._rewards[ref.digest]
+
+    def source(self, strategy: Ref, policy: Policy, sampling: Sampling | None, **inputs: Any) -> int:
+        """Row id of a way to draw candidates; `inputs` name what combined candidates were made from."""
+        strategy_identity = self.hub.identity("strategy", strategy)
+        generator_identity = {**self.hub.identity("generator", policy.ref), **inputs}
+        return self.store.source(strategy_identity, generator_identity, sampling)

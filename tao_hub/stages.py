@@ -1,0 +1,262 @@
+"""The stages: generate, score, combine. Each computes what is owed and does only that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any, cast
+
+from .components import GroupReward, Strategy
+from .errors import TaoHubError
+from .scoring import score_group, score_pairs
+from .session import OpenReward, Policy, Session
+from .store import Member, Slice, group_context, response_key
+from .types import Candidate, Completion, Prompt, Ref, Request, Sampling, Score, digest
+
+CHUNK = 256  # prompts per call of a generator: enough to sort by length, small enough to write often
+BATCH = 64  # pairs per call of a reward
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One request and the slots of one prompt it fills; `step` counts the completions one candidate needs."""
+
+    row: int
+    prompt: Prompt
+    slots: tuple[int, ...]
+    step: int
+    request: Request
+
+
+def generate(
+    session: Session,
+    part: Slice,
+    policy: Policy,
+    strategy: Ref,
+    sampling: Sampling,
+    n: int = 1,
+    suite: Ref | None = None,
+) -> Member:
+    """Fill the owed slots 0 … n−1 of every prompt in `part`; returns the member they belong to.
+
+    Draws depend on the sampling seed, the prompt and the slot only. A request that fails keeps its error as a
+    candidate; if the first requests of a call all fail alone too, the fault is not theirs and it is raised.
+    """
+    asked, strategy = session.strategy(strategy, suite)
+    member = Member(policy.row, session.source(strategy, policy, sampling), n)
+    owed = session.store.owed_slots(part, member)
+    if not owed:
+        return member
+    session.progress.start(f"generate · {strategy.name}", sum(n - have for _, have in owed), "candidates")
+    for chunk in _chunks(session, part, owed, max(1, CHUNK // asked.steps)):
+        jobs = [job for row in chunk for job in _jobs(session, row, member, asked, sampling)]
+        for column in _columns(jobs, asked.steps):
+            _draw(session, member, policy, asked, sampling, column)
+    session.progress.finish()
+    return member
+
+
+def _chunks(session: Session, part: Slice, owed: Sequence[tuple[int, int]], size: int) -> Iterator[Sequence[int]]:
+    """Owed prompts in chunks. Deterministic runs repeat whole chunks of the full list, so batches never change."""
+    if not session.deterministic:
+        rows = [row for row, _ in owed]
+        yield from (rows[i : i + size] for i in range(0, len(rows), size))
+        return
+    missing = {row for row, _ in owed}
+    everything = [row for row, _ in session.store.prompts(part)]
+    for start in range(0, len(everything), size):
+        chunk = everything[start : start + size]
+        if missing.intersection(chunk):
+            yield chunk
+
+
+def _jobs(session: Session, row: int, member: Member, asked: Strategy, sampling: Sampling) -> Iterator[_Job]:
+    have = set() if session.deterministic else session.store.slots(row, member)
+    slots = [s for s in range(member.n) if s not in have]
+    prompt = session.store.prompt(row)
+    variants = asked.variants(prompt, member.n)
+    if len(variants) != member.n * asked.steps:
+        raise ValueError(
+            f"strategy {type(asked).__name__} gave {len(variants)} variants for n={member.n} × {asked.steps} steps"
+        )
+    alike = asked.steps == 1 and len(set(variants_key(variants))) == 1
+    for group in [tuple(slots)] if alike else [(s,) for s in slots]:
+        for step in range(asked.steps):
+            seed = int(digest([sampling.as_dict()["seed"], prompt.digest, group[0], step])[:12], 16)
+            variant = variants[group[0] * asked.steps + step].without_reference()
+            yield _Job(row, prompt, group, step, Request(variant, len(group), seed))
+
+
+def variants_key(variants: Sequence[Prompt]) -> list[str]:
+    first = variants[0]
+    return [first.digest if v is first else v.digest for v in variants]
+
+
+def _columns(jobs: Sequence[_Job], steps: int) -> Iterator[list[_Job]]:
+    """Jobs in the order they are asked: slot by slot, so that a call shares its worked examples as one prefix."""
+    if steps > 1:
+        yield list(jobs)  # candidates are complete only when all their steps are: keep them together
+        return
+    by_slot: dict[tuple[int, ...], list[_Job]] = {}
+    for job in jobs:
+        by_slot.setdefault(job.slots[:1], []).append(job)
+    yield from by_slot.values()
+
+
+def _draw(
+    session: Session, member: Member, policy: Policy, asked: Strategy, sampling: Sampling, jobs: Sequence[_Job]
+) -> None:
+    open_steps: dict[tuple[int, int], dict[int, Completion]] = {}
+    for job, result in _completions(session, policy, sampling, jobs):
+        if isinstance(result, Exception):
+            failed = Candidate("", "", error=f"{type(result).__name__}: {result}"[:2000])
+            rows = [(job.row, replace(failed, index=slot)) for slot in job.slots]
+        elif asked.steps == 1:
+            rows = [(job.row, _candidate(asked, job, slot, [c])) for slot, c in zip(job.slots, result)]
+        else:
+            parts = open_steps.setdefault((job.row, job.slots[0]), {})
+            parts[job.step] = result[0]
+            if len(parts) < asked.steps:
+                continue
+            done = [parts[i] for i in range(asked.steps)]
+            rows = [(job.row, _candidate(asked, job, job.slots[0], done))]
+        session.store.add_candidates(member, rows)
+        session.progress.advance(len(rows), sample=rows[0][1].response)
+
+
+def _completions(
+    session: Session, policy: Policy, sampling: Sampling, jobs: Sequence[_Job]
+) -> Iterator[tuple[_Job, list[Completion] | Exception]]:
+    generator = session.generator(policy)
+    left = dict(enumerate(jobs))
+
+    def ask(indices: Sequence[int]) -> Iterator[tuple[_Job, list[Completion] | Exception]]:
+        stream = generator.generate([jobs[i].request for i in indices], sampling)
+        while True:
+            with session.timed("generate"):
+                item = next(stream, None)
+            if item is None:
+                return
+            job = left.pop(indices[item[0]])
+            yield job, cast("list[Completion] | Exception", item[1])
+
+    try:
+        yield from ask(list(left))
+        if left:
+            raise RuntimeError(f"{policy.ref.name} answered {len(jobs) - len(left)} of {len(jobs)} requests")
+    except TaoHubError:
+        raise
+    except Exception:
+        held: list[tuple[_Job, Exception]] = []  # failures wait until one request succeeds: else the fault is common
+        for tried, index in enumerate(list(left), 1):
+            try:
+                answered = list(ask([index]))
+            except Exception as error:
+                held.append((jobs[index], error))
+                if len(held) == tried and tried >= min(3, len(jobs)):
+                    raise
+                continue
+            yield from held
+            held = []
+            yield from answered
+        yield from held
+
+
+def _candidate(asked: Strategy, job: _Job, slot: int, parts: Sequence[Completion]) -> Candidate:
+    error = None
+    try:
+        raws = [c.text for c in parts]
+        response = asked.answer(job.prompt, raws[0]) if asked.steps == 1 else asked.assemble(job.prompt, raws)
+    except Exception as failure:
+        response, error = "", f"{type(failure).__name__}: {failure}"[:2000]
+    whole = parts[0]
+    if len(parts) > 1:
+        whole = Completion(
+            "\n".join(c.text for c in parts),
+            "length" if any(c.finish_reason == "length" for c in parts) else "stop",
+            _total(c.prompt_tokens for c in parts),
+            _total(c.output_tokens for c in parts),
+            None,
+            _total(c.seconds for c in parts),
+        )
+    return Candidate(
+        prompt="", response=response, raw=whole.text, index=slot, finish_reason=whole.finish_reason,
+        prompt_tokens=whole.prompt_tokens, output_tokens=whole.output_tokens, logprobs=whole.logprobs,
+        seconds=whole.seconds, error=error,
+    )  # fmt: skip
+
+
+def _total(numbers: Iterable[Any]) -> Any:
+    known = list(numbers)
+    return None if any(k is None for k in known) else sum(known)
+
+
+def score(session: Session, part: Slice, members: Sequence[Member], reward: OpenReward) -> OpenReward:
+    """Fill the owed scores of `reward` over the candidates of `members`; failed ones keep their error."""
+    session.progress.start(f"score · {reward.ref.name}", None, "scores")
+    if reward.whole_groups:
+        _score_groups(session, part, members, reward)
+    else:
+        for page in session.store.owed_scores(part, reward.row, members, reward.reward.uses_reference):
+            # Equal responses to a prompt have one score: ask once.
+            owed = {(row, response_key(c), context): (p, c) for row, p, context, c in page}
+            keys = list(owed)
+            for i in range(0, len(keys), BATCH):
+                batch = keys[i : i + BATCH]
+                with session.timed("score"):
+                    scores = score_pairs(reward.reward, [owed[k] for k in batch], session.timeout, reward.who)
+                session.store.add_scores(reward.row, [(*key, s) for key, s in zip(batch, scores)])
+                session.progress.advance(len(batch))
+    session.progress.finish()
+    return reward
+
+
+def _score_groups(session: Session, part: Slice, members: Sequence[Member], reward: OpenReward) -> None:
+    whole = cast("GroupReward", reward.reward)
+    pending: list[tuple[int, bytes, bytes, Score]] = []
+    for row, group in session.store.groups(part, members, {"": (reward.row, True)}):
+        alive = [c for c in group.candidates if c.error is None]
+        if not alive or all(scores for c, scores in zip(group.candidates, group.scores) if c.error is None):
+            continue
+        with session.timed("score"):
+            scores = score_group(whole, replace(group, candidates=tuple(alive), scores=()), session.timeout, reward.who)
+        context = group_context(group.candidates)
+        # Equal responses of a group share a score; the first one's is kept.
+        pending += [(row, response_key(c), context, s) for c, s in zip(alive, scores)]
+        session.progress.advance(len(alive))
+        if len(pending) >= BATCH:
+            session.store.add_scores(reward.row, pending)
+            pending = []
+    session.store.add_scores(reward.row, pending)
+
+
+def combine(
+    session: Session,
+    part: Slice,
+    policy: Policy,
+    members: Sequence[Member],
+    rewards: Mapping[str, OpenReward],
+    strategy: Ref,
+    suite: Ref | None = None,
+    most: int = 64,
+) -> Member:
+    """New candidates from scored ones (`Strategy.combine`), at most `most` a prompt; their parents are kept."""
+    asked, strategy = session.strategy(strategy, suite)
+    inputs = {"members": [[m.policy, m.source, m.n] for m in members], "rewards": [r.row for r in rewards.values()]}
+    member = Member(policy.row, session.source(strategy, policy, None, **inputs), most)
+    owed = {row for row, have in session.store.owed_slots(part, replace(member, n=1)) if have < 1}
+    if not owed:
+        return member
+    session.progress.start(f"combine · {strategy.name}", len(owed), "prompts")
+    labels = {label: (r.row, r.whole_groups) for label, r in rewards.items()}
+    for row, group in session.store.groups(part, members, labels):
+        if row in owed:
+            with session.timed("score"):
+                made = list(islice(asked.combine(group), most))
+            session.store.add_candidates(member, [(row, replace(c, index=i)) for i, c in enumerate(made)])
+            session.progress.advance(1, sample=made[0].response if made else "")
+    session.progress.finish()
+    return member
+
+

@@ -1,0 +1,398 @@
+"""What exists and what is owed: one SQLite file, one writer, the only user of sqlite-utils."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import sqlite_utils
+
+from .errors import StoreError
+from .migrations import migrations
+from .types import Candidate, Group, Message, Prompt, Ref, Sampling, Score, canonical_json, digest
+
+PAGE = 500  # rows held in memory at a time
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The first `count` items of a suite's split (`suite` is a component's row id): what a stage covers."""
+
+    suite: int
+    split: str
+    count: int
+
+    @property
+    def where(self) -> tuple[Any, ...]:
+        return (self.suite, self.split, self.count)
+
+
+@dataclass(frozen=True)
+class Member:
+    """Candidates 0 … n−1 that a policy gave by a source (row ids): a group is made of members."""
+
+    policy: int
+    source: int
+    n: int
+
+
+
+class Store:
+    """The run store. `write=True` takes the one writer's lock; readers need none.
+
+    Raises StoreError if another process writes, the file is no store, or its schema is newer than this program.
+    """
+
+    def __init__(self, path: str | Path, write: bool = True) -> None:
+        self.path = Path(path)
+        self._lock: BinaryIO | None = None
+        if not write and not self.path.exists():
+            raise StoreError(f"no store at {self.path}; `tao-hub quickstart` or `tao-hub tune` makes one (or --store)")
+        if write:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock = _take_lock(self.path)
+        try:
+            connection = sqlite3.connect(self.path, timeout=30, isolation_level=None)
+            self.db: Any = sqlite_utils.Database(connection)
+            self._prepare(write)
+        except sqlite3.DatabaseError as error:
+            self.close()
+            raise StoreError(f"{self.path} is not a usable store: {error}") from error
+        except BaseException:
+            self.close()
+            raise
+
+    def _prepare(self, write: bool) -> None:
+        self.db.execute("PRAGMA foreign_keys = ON")
+        self.db.execute("PRAGMA synchronous = NORMAL")
+        if write:
+            self.db.execute("PRAGMA journal_mode = WAL").fetchone()
+        applied = {m.name for m in migrations.applied(self.db)}
+        known = {m.name for m in migrations._migrations}
+        if applied - known:
+            raise StoreError(f"{self.path} was written by a newer tao-hub ({sorted(applied - known)}): upgrade tao-hub")
+        if not applied and self.db.table_names():
+            raise StoreError(f"{self.path} is an SQLite file, but no tao-hub store; choose another --store")
+        if write:
+            migrations.apply(self.db)
+        elif known - applied:
+            raise StoreError(f"{self.path} has an older schema; any writing command brings it up to date")
+
+    def close(self) -> None:
+        if hasattr(self, "db"):
+            self.db.close()
+        if self._lock is not None:
+            self._lock.close()  # the lock goes with the file handle, also when the process dies
+            self._lock = None
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def atomic(self) -> AbstractContextManager[Any]:
+        """One transaction: all of it or nothing."""
+        context: AbstractContextManager[Any] = self.db.atomic()
+        return context
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
+        """Rows of a query, fetched page by page."""
+        cursor = self.db.execute(sql, list(parameters))
+        while page := cursor.fetchmany(PAGE):
+            yield from page
+
+    def one(self, sql: str, parameters: Sequence[Any] = ()) -> tuple[Any, ...] | None:
+        row: tuple[Any, ...] | None = self.db.execute(sql, list(parameters)).fetchone()
+        return row
+
+    # -- identities ---------------------------------------------------------------------------------------------
+
+    def _intern(self, table: str, row: Mapping[str, Any]) -> int:
+        found = self.one(f"SELECT id FROM {table} WHERE digest = ?", [row["digest"]])
+        return int(found[0] if found else self.db.table(table).insert(dict(row)).last_pk)
+
+    def component(self, identity: Mapping[str, Any]) -> int:
+        """Row id of a component by what makes it the same one (`Hub.identity`)."""
+        columns = ("kind", "name", "distribution", "version", "source")
+        row = {c: identity[c] for c in columns}
+        return self._intern(
+            "components",
+            {**row, "options": canonical_json(identity["options"]), "digest": digest(dict(identity))},
+        )
+
+    def policy(self, policy_digest: str, ref: Ref) -> int:
+        text = canonical_json({"name": ref.name, "options": dict(ref.options)})
+        return self._intern("policies", {"digest": policy_digest, "ref": text})
+
+    def policy_of(self, row: int) -> tuple[str, Ref]:
+        """(digest, Ref) of a policy's row id."""
+        found = self.one("SELECT digest, ref FROM policies WHERE id = ?", [row])
+        if found is None:
+            raise KeyError(row)
+        ref = json.loads(found[1])
+        return str(found[0]), Ref(ref["name"], ref["options"])
+
+    def source(self, strategy: Mapping[str, Any], generator: Mapping[str, Any], sampling: Sampling | None) -> int:
+        """Row id of a way to draw candidates: strategy, generator plugin and sampling, all by content."""
+        # The generator's options are the policy's; its plugin version decides how the policy is sampled.
+        plugin = {k: generator.get(k, "") for k in ("name", "distribution", "version", "source")}
+        for key in ("members", "rewards"):
+            if key in generator:
+                plugin[key] = generator[key]
+        drawn = sampling.as_dict() if sampling else {}
+        row = {"generator": canonical_json(plugin), "sampling": canonical_json(drawn)}
+        row["digest"] = digest([dict(strategy), plugin, drawn])
+        return self._intern("sources", {**row, "strategy": self.component(strategy)})
+
+    # -- prompts ------------------------------------------------------------------------------------------------
+
+    def add_items(self, suite: int, split: str, prompts: Iterable[Prompt], limit: int | None = None) -> Slice:
+        """Make the stored split equal to `prompts` (the first `limit`); streaming, and cheap when nothing changed."""
+        count = 0
+        with self.atomic():
+            stored = self.rows(
+                "SELECT p.digest, i.item, i.reference_digest FROM items i JOIN prompts p ON p.id = i.prompt "
+                "WHERE suite = ? AND split = ? ORDER BY position",
+                [suite, split],
+            )
+            same = True
+            for position, prompt in enumerate(islice(prompts, limit)):
+                key = (prompt.digest, prompt.id or str(position), _reference_digest(prompt.reference))
+                same = same and next(stored, None) == key
+                if not same:
+                    self._put_item(suite, split, position, prompt, key)
+                count += 1
+            if limit is None:
+                gone = "DELETE FROM items WHERE suite = ? AND split = ? AND position >= ?"
+                self.db.execute(gone, [suite, split, count])
+        return Slice(suite, split, count)
+
+    def _put_item(self, suite: int, split: str, position: int, prompt: Prompt, key: tuple[str, str, bytes]) -> None:
+        messages = json.dumps([[m.role, m.content] for m in prompt.messages], ensure_ascii=False)
+        self.db.execute("INSERT OR IGNORE INTO prompts (digest, messages) VALUES (?, ?)", [key[0], messages])
+        reference = None if prompt.reference is None else canonical_json(prompt.reference)
+        self.db.execute(
+            "INSERT OR REPLACE INTO items VALUES (?, ?, ?, (SELECT id FROM prompts WHERE digest = ?), ?, ?, ?, ?)",
+            [suite, split, position, key[0], key[1], reference, key[2], canonical_json(dict(prompt.meta))],
+        )
+
+    def prompts(self, part: Slice) -> Iterator[tuple[int, Prompt]]:
+        """(row id, prompt without reference) of a slice, each prompt once, in the suite's order."""
+        sql = (
+            "SELECT p.id, p.messages, i.item FROM items i JOIN prompts p ON p.id = i.prompt "
+            "WHERE i.suite = ? AND i.split = ? AND i.position < ? GROUP BY p.id ORDER BY min(i.position)"
+        )
+        for row, messages, item in self.rows(sql, part.where):
+            yield row, _prompt(messages, item)
+
+    # -- candidates ---------------------------------------------------------------------------------------------
+
+    def owed_slots(self, part: Slice, member: Member) -> list[tuple[int, int]]:
+        """(prompt row id, how many of its n slots exist) for prompts that miss some, in the suite's order."""
+        sql = (
+            "SELECT i.prompt, (SELECT count(*) FROM candidates c WHERE c.prompt = i.prompt AND c.policy = ? AND "
+            "c.source = ? AND c.slot < ?) AS have FROM items i WHERE i.suite = ? AND i.split = ? AND i.position < ? "
+            "AND have < ? GROUP BY i.prompt ORDER BY min(i.position)"
+        )
+        return list(self.rows(sql, [member.policy, member.source, member.n, *part.where, member.n]))
+
+    def slots(self, prompt: int, member: Member) -> set[int]:
+        sql = "SELECT slot FROM candidates WHERE prompt = ? AND policy = ? AND source = ?"
+        return {r[0] for r in self.rows(sql, [prompt, member.policy, member.source])}
+
+    def prompt(self, row: int) -> Prompt:
+        found = self.one("SELECT messages, '' FROM prompts WHERE id = ?", [row])
+        if found is None:
+            raise KeyError(row)
+        return _prompt(*found)
+
+    def add_candidates(self, member: Member, rows: Iterable[tuple[int, Candidate]]) -> None:
+        """Write (prompt row id, candidate) in one transaction; a slot that exists keeps what it has."""
+        with self.atomic():
+            self.db.conn.executemany(
+                "INSERT OR IGNORE INTO candidates (prompt, policy, source, slot, response, response_digest, raw, "
+                "finish_reason, prompt_tokens, output_tokens, logprobs, seconds, parents, error) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                ((p, member.policy, member.source, *_candidate_row(c)) for p, c in rows),
+            )
+
+    # -- scores -------------------------------------------------------------------------------------------------
+
+    def owed_scores(
+        self, part: Slice, reward: int, members: Sequence[Member], reference: bool = False
+    ) -> Iterator[list[tuple[int, Prompt, bytes, Candidate]]]:
+        """Pages of (prompt row id, prompt, context, candidate) that `reward` has not scored.
+
+        With `reference` the prompts carry their gold, and a score belongs to that gold (`context` is its digest).
+        """
+        gold, context = ("i.reference", "i.reference_digest") if reference else ("NULL", "x''")
+        sql = (
+            f"SELECT {_CANDIDATE}, p.messages, {gold}, {context} FROM candidates c JOIN prompts p ON p.id = c.prompt "
+            "JOIN items i ON i.prompt = c.prompt AND i.suite = ? AND i.split = ? AND i.position < ? "
+            "LEFT JOIN scores s ON s.reward = ? AND s.prompt = c.prompt AND s.response = c.response_digest "
+            f"AND s.context = {context} WHERE c.id > ? AND c.policy = ? AND c.source = ? AND c.slot < ? "
+            f"AND c.error IS NULL AND s.reward IS NULL ORDER BY c.id LIMIT {PAGE}"
+        )
+        for member in members:
+            last = 0
+            while page := list(self.rows(sql, [*part.where, reward, last, member.policy, member.source, member.n])):
+                last = page[-1][0]
+                yield [(r[1], _prompt(r[-3], "", r[-2]), bytes(r[-1]), _candidate(r)) for r in page]
+
+    def add_scores(self, reward: int, rows: Iterable[tuple[int, bytes, bytes, Score]]) -> None:
+        """Write (prompt row id, response digest, context, score) in one transaction; existing scores stay."""
+        with self.atomic():
+            self.db.conn.executemany(
+                "INSERT OR IGNORE INTO scores VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    (reward, p, response, context, s.value, s.error and canonical_json(dict(s.error)), s.why[:2000],
+                     canonical_json(dict(s.parts)))
+                    for p, response, context, s in rows
+                ),
+            )  # fmt: skip
+
+    def members(self, part: Slice, policy: int | None = None) -> list[Member]:
+        """All members that have candidates in a slice (of one policy, if given)."""
+        sql = (
+            "SELECT c.policy, c.source, max(c.slot) + 1 FROM candidates c WHERE c.prompt IN (SELECT prompt FROM items "
+            "WHERE suite = ? AND split = ? AND position < ?) AND (? IS NULL OR c.policy = ?) "
+            "GROUP BY c.policy, c.source ORDER BY c.policy, c.source"
+        )
+        return [Member(*row) for row in self.rows(sql, [*part.where, policy, policy])]
+
+    def score_counts(self, reward: int) -> dict[str, int]:
+        """How many scores of a reward the store holds: {"scored", "errors"}."""
+        row = self.one("SELECT count(value), count(error) FROM scores WHERE reward = ?", [reward])
+        return {"scored": int(row[0]), "errors": int(row[1])} if row else {"scored": 0, "errors": 0}
+
+    def forget_errors(self, reward: int) -> int:
+        """Drop the error scores of a reward, so that they are owed again; returns how many."""
+        return int(self.db.execute("DELETE FROM scores WHERE reward = ? AND error IS NOT NULL", [reward]).rowcount)
+
+    # -- groups -------------------------------------------------------------------------------------------------
+
+    def groups(
+        self, part: Slice, members: Sequence[Member], rewards: Mapping[str, tuple[int, bool]], page: int = 100
+    ) -> Iterator[tuple[int, Group]]:
+        """(prompt row id, group) in the suite's order; `rewards`: label → (row id, whether it scores whole groups)."""
+        prompts = self.prompts(part)
+        while chunk := dict(islice(prompts, page)):
+            yield from self._groups(chunk, members, rewards)
+
+    def group(self, row: int, members: Sequence[Member], rewards: Mapping[str, tuple[int, bool]]) -> Group:
+        """The group of one prompt (row id)."""
+        return next(group for _, group in self._groups({row: self.prompt(row)}, members, rewards))
+
+    def _groups(
+        self, chunk: Mapping[int, Prompt], members: Sequence[Member], rewards: Mapping[str, tuple[int, bool]]
+    ) -> Iterator[tuple[int, Group]]:
+        marks = ",".join("?" * len(chunk))
+        by_prompt: dict[int, list[Candidate]] = {p: [] for p in chunk}
+        for member in members:
+            sql = (
+                f"SELECT {_CANDIDATE} FROM candidates c WHERE c.prompt IN ({marks}) AND c.policy = ? AND "
+                "c.source = ? AND c.slot < ? ORDER BY c.prompt, c.slot"
+            )
+            for row in self.rows(sql, [*chunk, member.policy, member.source, member.n]):
+                by_prompt[row[1]].append(_candidate(row))
+        scores = self._scores(list(chunk), [r for r, _ in rewards.values()])
+        for row_id, prompt in chunk.items():
+            candidates = tuple(by_prompt[row_id])
+            context = group_context(candidates)
+            found = tuple(
+                {
+                    label: hit
+                    for label, (reward, whole) in rewards.items()
+                    if (hit := scores.get((reward, row_id, response_key(c), context if whole else b"")))
+                }
+                for c in candidates
+            )
+            yield row_id, Group(prompt, candidates, found)
+
+    def _scores(self, prompts: Sequence[int], rewards: Sequence[int]) -> dict[tuple[int, int, bytes, bytes], Score]:
+        sql = (
+            "SELECT reward, prompt, response, context, value, error, why, parts FROM scores "
+            f"WHERE reward IN ({','.join('?' * len(rewards))}) AND prompt IN ({','.join('?' * len(prompts))})"
+        )
+        return {
+            (r[0], r[1], bytes(r[2]), bytes(r[3])): Score(r[4], r[5] and json.loads(r[5]), r[6], json.loads(r[7]))
+            for r in self.rows(sql, [*rewards, *prompts])
+        }
+
+
+_CANDIDATE = (
+    "c.id, c.prompt, (SELECT digest FROM policies WHERE id = c.policy), "
+    "(SELECT k.name FROM sources o JOIN components k ON k.id = o.strategy WHERE o.id = c.source), "
+    "c.slot, c.response, c.raw, c.finish_reason, c.prompt_tokens, "
+    "c.output_tokens, c.logprobs, c.seconds, c.parents, c.error"
+)
+
+
+def _candidate(row: Sequence[Any]) -> Candidate:
+    logprobs = array("f", row[10]) if row[10] is not None else None
+    return Candidate(
+        prompt=str(row[1]), response=row[5], raw=row[6], policy=row[2], strategy=row[3], index=row[4],
+        finish_reason=row[7], prompt_tokens=row[8], output_tokens=row[9],
+        logprobs=tuple(logprobs) if logprobs is not None else None, seconds=row[11],
+        parents=tuple(json.loads(row[12])) if row[12] else (), error=row[13], id=row[0],
+    )  # fmt: skip
+
+
+def _candidate_row(c: Candidate) -> tuple[Any, ...]:
+    logprobs = array("f", c.logprobs).tobytes() if c.logprobs is not None else None
+    parents = json.dumps(list(c.parents)) if c.parents else None
+    return (c.index, c.response, response_key(c), c.raw, c.finish_reason, c.prompt_tokens, c.output_tokens, logprobs,
+            c.seconds, parents, c.error)  # fmt: skip
+
+
+def response_key(candidate: Candidate) -> bytes:
+    """Digest of a response, 16 bytes: what its scores are kept under."""
+    return blake2b(candidate.response.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def group_context(candidates: Sequence[Candidate]) -> bytes:
+    """Digest of all that a group reward can see of a group, 16 bytes; the order of candidates does not matter."""
+    total = blake2b(digest_size=16)
+    for key in sorted((response_key(c), c.truncated, bool(c.parents), bool(c.error)) for c in candidates):
+        total.update(key[0] + bytes(key[1:]))
+    return total.digest()
+
+
+def _reference_digest(reference: Any) -> bytes:
+    return b"" if reference is None else bytes.fromhex(digest(reference))
+
+
+def _prompt(messages: str, item: str, reference: str | None = None) -> Prompt:
+    turns = tuple(Message(role, content) for role, content in json.loads(messages))
+    return Prompt(turns, id=item, reference=None if reference is None else json.loads(reference))
+
+
+def _take_lock(path: Path) -> BinaryIO:
+    """Hold `<store>.lock` for as long as this process writes; the operating system frees it when the process dies."""
+    handle = open(f"{path}.lock", "a+b")  # noqa: SIM115 - held open on purpose
+    try:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ImportError:  # no flock on this system: SQLite's own locks still keep the file whole
+        return handle
+    except OSError as error:
+        handle.seek(0)
+        owner = handle.read(32).decode("ascii", "replace").strip() or "unknown"
+        handle.close()
+        raise StoreError(f"{path} is being written by process {owner}; wait for it, or use another --store") from error
+    handle.seek(0)
+    handle.truncate()
+    handle.write(f"{os.getpid()}\n".encode())
+    handle.flush()
+    return handle

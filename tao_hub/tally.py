@@ -1,0 +1,78 @@
+"""What one round saw: counted while its groups stream by once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Any
+
+from .config import RewardUse
+from .store import response_key
+from .types import Group
+
+
+class RoundStats:
+    """Counts of a round, the chosen candidates, and each group's content for the identity of the update."""
+
+    def __init__(self) -> None:
+        self.chosen: list[tuple[int, int, float]] = []
+        self.candidates = 0
+        self.refused: dict[str, int] = {}
+        self.sums: dict[str, dict[str, float]] = {}
+
+    def add(self, row: int, group: Group) -> bytes:
+        """Count a group; returns the bytes that make it this group: candidates, totals, refusals."""
+        best = group.best()
+        content = blake2b(group.prompt.digest.encode(), digest_size=16)
+        for i, (candidate, total, why) in enumerate(zip(group.candidates, group.totals, group.rejected)):
+            self.candidates += 1
+            if why:
+                self.refused[why] = self.refused.get(why, 0) + 1
+            value = "" if total is None or total.value is None else repr(total.value)
+            content.update(response_key(candidate) + f"|{value}|{why}\n".encode())
+            for label, scored in group.scores[i].items():
+                self._count(label, scored.value, i == best, len(candidate.response))
+        for label in {label for scores in group.scores for label in scores}:
+            values = {s[label].value for s in group.scores if label in s}
+            self.sums[label]["groups"] += 1
+            self.sums[label]["flat"] += len(values) == 1
+        if best is not None:
+            total = group.totals[best]
+            self.chosen.append((row, group.candidates[best].id or 0, (total.value or 0.0) if total else 0.0))
+        return content.digest()
+
+    def _count(self, label: str, value: float | None, chosen: bool, length: int) -> None:
+        keys = ("n", "sum", "errors", "chosen", "chosen_sum", "groups", "flat", "x", "xx", "xy", "yy")
+        s = self.sums.setdefault(label, dict.fromkeys(keys, 0.0))
+        if value is None:
+            s["errors"] += 1
+            return
+        s["n"] += 1
+        s["sum"] += value
+        s["x"], s["xx"] = s["x"] + length, s["xx"] + length * length
+        s["xy"], s["yy"] = s["xy"] + length * value, s["yy"] + value * value
+        if chosen:
+            s["chosen"] += 1
+            s["chosen_sum"] += value
+
+    def reasons(self) -> str:
+        return ", ".join(f"{n} candidates {why}" for why, n in sorted(self.refused.items(), key=lambda x: -x[1]))
+
+    def as_dict(self, uses: Sequence[RewardUse], prompts: int) -> dict[str, Any]:
+        rewards = []
+        for use in uses:
+            s = self.sums.get(use.key)
+            if s is None:
+                continue
+            n, spread = s["n"], (s["n"] * s["xx"] - s["x"] ** 2) * (s["n"] * s["yy"] - s["sum"] ** 2)
+            rewards.append({
+                "label": use.key, "weight": use.weight, "gate": use.gate, "errors": int(s["errors"]),
+                "mean_all": s["sum"] / n if n else None,
+                "mean_chosen": s["chosen_sum"] / s["chosen"] if s["chosen"] else None,
+                "no_spread": s["flat"] / s["groups"] if s["groups"] else None,
+                "corr_length": (n * s["xy"] - s["x"] * s["sum"]) / spread**0.5 if spread > 1e-9 else None,
+            })  # fmt: skip
+        return {
+            "prompts": prompts, "candidates": self.candidates, "chosen": len(self.chosen), "rewards": rewards,
+            "rejected": self.refused,
+        }  # fmt: skip
