@@ -12,7 +12,7 @@ def register_generators(register: tao_hub.hookspecs.Register) -> None:
     register(
         "causal-lm",
         "tao_generate_hf.generator:CausalLM",
-        summary="any causal language model of transformers: a name of `tao-hub models`, a folder, a GGUF file, a hub id",
+        summary="any causal language model of transformers: a registered name, a folder, a GGUF file, a hub id",
     )
 
 

@@ -1,0 +1,160 @@
+"""The generator `hf/causal-lm`: requests → batches that share their prompts' prefix → completions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+import tao_hub
+from tao_hub import Completion, Message, Request, Sampling
+
+from . import loading, models
+from .batching import Row, batches, prefix_groups
+
+Answers = list[Completion]
+
+
+class CausalLM(tao_hub.Generator):
+    """Any causal language model of transformers, prompted through its chat template.
+
+    A tokenizer without a chat template gets the messages plainly, each as its content and an empty line.
+    A request that cannot be served (longer than the context, refused by the chat template) yields its exception in
+    place of its completions; the others go on.
+    """
+
+    class Options(tao_hub.Options):
+        model: str = Field(
+            description="name of `tao-hub models`, checkpoint folder, .gguf file, or hub id (owner/name)"
+        )
+        adapter: str | None = Field(None, description="folder of a LoRA adapter (peft) to put on the model")
+        dtype: str = Field(
+            "auto",
+            pattern="^(auto|float32|bfloat16|float16)$",
+            description="auto: bfloat16 where the processor multiplies it natively, else float32 (env TAO_HUB_DTYPE)",
+        )
+        device: str = Field("auto", description="auto (cuda if there is one), cpu, cuda, cuda:1, …")
+        batch_tokens: int | None = Field(
+            None, gt=0, description="most tokens in memory per batch, rows × length (default: 65536, on GPUs 524288)"
+        )
+        threads: int | None = Field(None, gt=0, description="CPU threads (default: torch's own choice)")
+
+    def __init__(self, options: Any = None) -> None:
+        super().__init__(options)
+        path = models.resolve(self.options.model)
+        base, self._adapter = loading.resolve_adapter(path, self.options.adapter)
+        self._path: Path = path if base is None else models.resolve(base)
+        self._loaded: tuple[Any, Any] | None = None
+        self._digest = ""
+
+    def policy_digest(self) -> str:
+        if not self._digest:
+            self._digest = loading.content_digest(self._path, self._adapter)
+        return self._digest
+
+    def close(self) -> None:
+        self._loaded = None
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[tuple[int, Any]]:
+        """See `tao_hub.Generator.generate`. The draws of a sample depend on its seeds and index only; so do the
+        samples, up to the rounding of batched matrix products (which bfloat16 shows and float32 hardly ever does)."""
+        import torch
+
+        from .decode import decode_all
+
+        if self.options.threads:
+            torch.set_num_threads(self.options.threads)
+        model, tokenizer = self._load()
+        waiting: dict[int, list[Row]] = {}
+        for index, prompt in enumerate(self._tokenize(tokenizer, requests, context_length(model))):
+            if isinstance(prompt, Exception) or requests[index].n < 1:
+                yield index, prompt if isinstance(prompt, Exception) else []
+            else:
+                limit = min(sampling.max_tokens, context_length(model) - len(prompt))
+                waiting[index] = _rows(index, requests[index], prompt, limit, sampling)
+        on_cpu = model.device.type == "cpu"
+        tokens = self.options.batch_tokens or (65_536 if on_cpu else 524_288)
+        most = 128 if on_cpu else 1024
+        every = [row for rows in waiting.values() for row in rows]
+        groups = [(prefix, batches(rows, len(prefix), tokens, most)) for prefix, rows in prefix_groups(every)]
+        stops = loading.stop_tokens(model, tokenizer)
+        owed = {index: len(rows) for index, rows in waiting.items()}
+        for row in decode_all(model, groups, stops, sampling.temperature, sampling.top_p):
+            owed[row.request] -= 1
+            if not owed[row.request]:
+                yield row.request, _answers(tokenizer, waiting.pop(row.request), stops)
+
+    def _load(self) -> tuple[Any, Any]:
+        if self._loaded is None:
+            from .memory import prepare
+
+            device = loading.choose_device(self.options.device)
+            dtype = loading.choose_dtype(self.options.dtype, device)
+            model, tokenizer = loading.load(self._path, self._adapter, dtype, device)
+            prepare(model)
+            self._loaded = model, tokenizer
+        return self._loaded
+
+    def _tokenize(self, tokenizer: Any, requests: Sequence[Request], room: int) -> list[tuple[int, ...] | Exception]:
+        texts: list[str | Exception] = []
+        for request in requests:
+            try:
+                texts.append(render(tokenizer, request.prompt.messages))
+            except Exception as error:  # a chat template may refuse what it is given
+                texts.append(ValueError(f"the chat template refuses this prompt: {error}"))
+        good = [text for text in texts if isinstance(text, str)]
+        special = not tokenizer.chat_template  # a template writes its own special tokens
+        ids = iter(tokenizer(good, add_special_tokens=special)["input_ids"] if good else [])
+        found: list[tuple[int, ...] | Exception] = []
+        for text in texts:
+            prompt = text if isinstance(text, Exception) else tuple(next(ids))
+            if not isinstance(prompt, Exception) and not 0 < len(prompt) < room:
+                prompt = ValueError(f"the prompt has {len(prompt)} tokens, but this model takes 1 to {room - 1}")
+            found.append(prompt)
+        return found
+
+
+def context_length(model: Any) -> int:
+    """Tokens of prompt and answer together."""
+    return int(getattr(model.config.get_text_config(), "max_position_embeddings", None) or 1 << 30)
+
+
+def render(tokenizer: Any, messages: Sequence[Message]) -> str:
+    """The prompt as text: by the chat template, or without one each content and an empty line."""
+    if not tokenizer.chat_template:
+        return "".join(f"{message.content}\n\n" for message in messages)
+    turns = [{"role": message.role, "content": message.content} for message in messages]
+    return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+
+
+def _rows(index: int, request: Request, prompt: tuple[int, ...], limit: int, sampling: Sampling) -> list[Row]:
+    from .decode import uniforms
+
+    rows = [Row(index, sample, prompt, limit) for sample in range(request.n)]
+    if sampling.temperature > 0:
+        for row in rows:
+            row.draws = uniforms(sampling.seed, request.seed, row.sample, limit)
+    return rows
+
+
+def _answers(tokenizer: Any, rows: Sequence[Row], stops: frozenset[int]) -> Answers | Exception:
+    if any(row.finish_reason == "memory" for row in rows):
+        return MemoryError(f"no memory for one prompt of {len(rows[0].prompt)} tokens and its answer")
+    if any(row.finish_reason == "broken" for row in rows):
+        return RuntimeError("the model gave no finite probabilities; its weights are broken")
+    texts = tokenizer.batch_decode(
+        [[t for t in row.tokens if t not in stops] for row in rows], skip_special_tokens=True
+    )
+    return [
+        Completion(
+            text=text,
+            finish_reason=row.finish_reason,
+            prompt_tokens=len(row.prompt),
+            output_tokens=len(row.tokens),
+            logprobs=tuple(row.logprobs),
+            seconds=row.seconds,
+        )
+        for row, text in zip(rows, texts)
+    ]

@@ -1,0 +1,320 @@
+"""Key/value memories of a decoding batch: one that keeps the shared prompt prefix once, one for any architecture.
+
+Attention of one new token over a batch is bound by the memory it reads. A usual cache copies the prefix that all
+prompts share (system prompt, worked examples) into each row and the prompt into each of its samples. Here keys and
+values lie in three parts, each stored once for all rows that share it, and the softmax runs over their joined scores,
+so the result is that of plain attention:
+
+    prefix (1, heads, P, dim)   one copy for the whole call
+    prompt (g, heads, L, dim)   one copy for the r = R/g samples of a prompt, padded on the left
+    own    (R, heads, T, dim)   what each row has written so far
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+ATTENTION = "tao_shared_prefix"
+PREFILL_TOKENS = 8192  # prompt tokens per forward pass: enough to saturate, small enough for any memory
+BLOCK = 64  # columns by which `own` grows
+
+Layers = list[tuple[Tensor, Tensor]]  # keys and values of each layer
+
+
+class Memory(Protocol):
+    """What the decoding loop needs: logits (rows, vocabulary) for the prompts, then for one token per row."""
+
+    offset: int
+    """Leading tokens of all prompts that it holds already."""
+
+    def prefill(self, prompts: Sequence[Sequence[int]], counts: Sequence[int]) -> Tensor:
+        """Read the prompts; then there are `counts[0]` rows of prompt 0, `counts[1]` of prompt 1, …"""
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """Append one token per row."""
+
+    def keep(self, rows: Tensor) -> None:
+        """Drop all rows but these."""
+
+
+def pad_left(prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Token ids (g, L) and how many columns of each row are padding (g). The padding id is never seen by the loss
+    or by attention: masks go by length, because pad is eos for many models."""
+    width = max(map(len, prompts))
+    ids = torch.tensor([[0] * (width - len(p)) + list(p) for p in prompts], device=device)
+    return ids, torch.tensor([width - len(p) for p in prompts], device=device)
+
+
+class SharedMemory:
+    """The three parts described above, for models whose layers all use full attention through the attention
+    interface of transformers (Llama, Qwen, SmolLM and most others). `model` must run with `ATTENTION`."""
+
+    def __init__(self, model: Any, prefix: Sequence[int] = (), like: SharedMemory | None = None) -> None:
+        """`like`: a memory of the same model whose prefix is taken over instead of computed."""
+        self.model = model
+        self.prefix: Layers = like.prefix if like else []
+        self.prompt: Layers = []
+        self.own: Layers = []
+        self.hidden: Tensor | None = None  # (g, 1, 1, L): -inf where the prompt part is padding
+        self.positions = torch.empty(0)  # (R,): position of the next token
+        self.written = 0  # columns of `own` in use
+        self.reading: Layers = []  # what a prefill collects
+        self.allowed: Tensor | None = None  # mask of the prefill under way
+        self.offset = like.offset if like else len(prefix)
+        if prefix and not like:
+            ids = torch.tensor([list(prefix)], device=model.device)
+            self._forward(ids, torch.arange(len(prefix), device=model.device)[None])
+            self.prefix, self.reading = self.reading, []
+
+    @torch.inference_mode()
+    def prefill(self, prompts: Sequence[Sequence[int]], counts: Sequence[int]) -> Tensor:
+        ids, padding = pad_left(prompts, self.model.device)
+        g, width = ids.shape
+        columns = torch.arange(width, device=ids.device)
+        real = columns >= padding[:, None]  # (g, L)
+        positions = (columns - padding[:, None]).clamp(min=0) + self.offset
+        chunks: list[Layers] = []
+        logits = []
+        for part in torch.arange(g).split(max(1, PREFILL_TOKENS // width)):
+            self.allowed = self._prefill_mask(real[part], columns)
+            logits.append(self._forward(ids[part], positions[part]))
+            chunks.append(self.reading)
+            self.reading = []
+        self.allowed = None
+        for layer in range(len(chunks[0])):  # layer by layer, so that no second copy of all is ever held
+            keys = torch.cat([c[layer][0] for c in chunks])
+            values = torch.cat([c[layer][1] for c in chunks])
+            for chunk in chunks:
+                chunk[layer] = (keys[:0], values[:0])
+            self.prompt.append((keys, values))
+        if not bool(real.all()):
+            self.hidden = torch.zeros(g, 1, 1, width, dtype=self.model.dtype, device=ids.device)
+            self.hidden.masked_fill_(~real[:, None, None], torch.finfo(self.model.dtype).min)
+        rows = torch.arange(g, device=ids.device).repeat_interleave(torch.tensor(counts, device=ids.device))
+        self.positions = (positions[:, -1] + 1)[rows]
+        if len(set(counts)) > 1:
+            self._spread(rows)
+        return torch.cat(logits)[rows]
+
+    @torch.inference_mode()
+    def step(self, tokens: Tensor) -> Tensor:
+        if not self.own or self.written == self.own[0][0].shape[2]:
+            self._grow(len(tokens))
+        self.written += 1
+        logits = self._forward(tokens[:, None], self.positions[:, None])
+        self.positions = self.positions + 1
+        return logits
+
+    @torch.inference_mode()
+    def keep(self, rows: Tensor) -> None:
+        samples = len(self.positions) // self.prompt[0][0].shape[0]
+        self._spread(rows // samples)
+        self.own = [(k[rows], v[rows]) for k, v in self.own]
+        self.positions = self.positions[rows]
+
+    def _spread(self, prompts: Tensor) -> None:
+        """Give each row its own copy of its prompt, where rows do not share prompts evenly (any more)."""
+        self.prompt = [(k[prompts], v[prompts]) for k, v in self.prompt]
+        self.hidden = None if self.hidden is None else self.hidden[prompts]
+
+    def update(self, keys: Tensor, values: Tensor, layer: int, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Called by the model for each layer: keys and values (rows, heads, new tokens, dim)."""
+        if self.written:
+            own_keys, own_values = self.own[layer]
+            own_keys[:, :, self.written - 1] = keys[:, :, 0]
+            own_values[:, :, self.written - 1] = values[:, :, 0]
+        else:
+            self.reading.append((keys.contiguous(), values.contiguous()))
+        return keys, values
+
+    def attend(self, query: Tensor, keys: Tensor, values: Tensor, layer: int, scale: float) -> Tensor:
+        """Attention of the new tokens over all they may see. Query and result: (rows, query heads, tokens, dim)."""
+        return (
+            self._attend_one(query, layer, scale)
+            if self.written
+            else self._attend_many(query, keys, values, layer, scale)
+        )
+
+    def get_seq_length(self, layer: int = 0) -> int:
+        return self.offset
+
+    @torch.inference_mode()
+    def _forward(self, ids: Tensor, positions: Tensor) -> Tensor:
+        out = self.model(
+            input_ids=ids,
+            position_ids=positions,
+            past_key_values=self,
+            tao_memory=self,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        return out.logits[:, -1]
+
+    def _prefill_mask(self, real: Tensor, columns: Tensor) -> Tensor | None:
+        """(c, 1, L, P+L) or None where plain causal attention says the same."""
+        if not self.prefix and bool(real.all()):
+            return None
+        own = (columns[:, None] >= columns) & real[:, None] | (columns[:, None] == columns)  # itself: no empty rows
+        seen = torch.ones(len(real), len(columns), self.offset, dtype=torch.bool, device=real.device)
+        return torch.cat([seen, own], -1)[:, None]
+
+    def _attend_many(self, query: Tensor, keys: Tensor, values: Tensor, layer: int, scale: float) -> Tensor:
+        if self.prefix:
+            before_keys, before_values = self.prefix[layer]
+            keys = torch.cat([before_keys.expand(len(keys), -1, -1, -1), keys], 2)
+            values = torch.cat([before_values.expand(len(keys), -1, -1, -1), values], 2)
+        shared = query.shape[1] // keys.shape[1]
+        if shared > 1:
+            keys, values = keys.repeat_interleave(shared, 1), values.repeat_interleave(shared, 1)
+        causal = self.allowed is None
+        return F.scaled_dot_product_attention(query, keys, values, self.allowed, is_causal=causal, scale=scale)
+
+    def _attend_one(self, query: Tensor, layer: int, scale: float) -> Tensor:
+        own_keys, own_values = self.own[layer]
+        parts = [(*self.prompt[layer], self.hidden)]
+        parts.append((own_keys[:, :, : self.written], own_values[:, :, : self.written], None))
+        if self.prefix:
+            parts.append((*self.prefix[layer], None))
+        rows, heads, _, dim = query.shape
+        kv_heads = own_keys.shape[1]
+        query = (query * scale).view(rows, kv_heads, heads // kv_heads, dim)
+        scores = []
+        for keys, _, hidden in parts:
+            part = _gather(query, len(keys)) @ keys.transpose(-1, -2)  # (g, kv heads, r * shared, L)
+            scores.append(_scatter(part if hidden is None else part + hidden, query))
+        weights = torch.cat(scores, -1).softmax(-1)  # (R, kv heads, shared, all); float32 inside the kernel
+        out, start = torch.zeros_like(query), 0
+        for keys, values, _ in parts:
+            stop = start + keys.shape[2]
+            out += _scatter(_gather(weights[..., start:stop], len(keys)) @ values, query)
+            start = stop
+        return out.view(rows, heads, 1, dim)
+
+    def _grow(self, rows: int) -> None:
+        """Room for another block of columns."""
+        for layer, (prompt_keys, _) in enumerate(self.prompt):
+            _, heads, _, dim = prompt_keys.shape
+            keys = prompt_keys.new_empty(rows, heads, self.written + BLOCK, dim)
+            values = torch.empty_like(keys)
+            if self.written:
+                keys[:, :, : self.written], values[:, :, : self.written] = self.own[layer]
+                self.own[layer] = (keys, values)
+            else:
+                self.own.append((keys, values))
+
+
+def _gather(rows: Tensor, groups: int) -> Tensor:
+    """(R, heads, shared, d) → (g, heads, r * shared, d): rows with the same keys become one matrix."""
+    r, (heads, shared, d) = len(rows) // groups, rows.shape[1:]
+    return rows.reshape(groups, r, heads, shared, d).transpose(1, 2).reshape(groups, heads, r * shared, d)
+
+
+def _scatter(parts: Tensor, like: Tensor) -> Tensor:
+    """The inverse of `_gather`: (g, heads, r * shared, d) → (R, heads, shared, d)."""
+    rows, heads, shared, _ = like.shape
+    groups, d = len(parts), parts.shape[-1]
+    split = parts.reshape(groups, heads, rows // groups, shared, d)
+    return split.transpose(1, 2).reshape(rows, heads, shared, d)
+
+
+def shared_prefix_attention(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Any,
+    scaling: float,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """The attention function transformers calls; raises ValueError for what it cannot compute (soft caps, sinks)."""
+    if kwargs.get("softcap") is not None or kwargs.get("s_aux") is not None or kwargs.get("position_bias") is not None:
+        raise ValueError("attention with soft caps, sinks or biases is not plain attention")
+    out = kwargs["tao_memory"].attend(query, key, value, module.layer_idx, scaling)
+    return out.transpose(1, 2), None
+
+
+class PaddedMemory:
+    """The cache of transformers itself, left-padded: any architecture, nothing shared between rows."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.offset = 0
+        self.cache: Any = None
+        self.mask = torch.empty(0)  # (R, columns so far)
+
+    @torch.inference_mode()
+    def prefill(self, prompts: Sequence[Sequence[int]], counts: Sequence[int]) -> Tensor:
+        from transformers import DynamicCache
+
+        ids, padding = pad_left(prompts, self.model.device)
+        self.mask = (torch.arange(ids.shape[1], device=ids.device) >= padding[:, None]).long()
+        self.cache = DynamicCache(config=self.model.config)
+        logits = self._forward(ids, (self.mask.cumsum(-1) - 1).clamp(min=0))
+        rows = torch.arange(len(ids), device=ids.device).repeat_interleave(torch.tensor(counts, device=ids.device))
+        if len(rows) > len(ids):
+            self.keep(rows)
+        return logits[rows]
+
+    @torch.inference_mode()
+    def step(self, tokens: Tensor) -> Tensor:
+        self.mask = torch.cat([self.mask, self.mask.new_ones(len(tokens), 1)], 1)
+        return self._forward(tokens[:, None], self.mask.sum(-1, keepdim=True) - 1)
+
+    @torch.inference_mode()
+    def keep(self, rows: Tensor) -> None:
+        self.cache.batch_select_indices(rows)
+        self.mask = self.mask[rows]
+
+    @torch.inference_mode()
+    def _forward(self, ids: Tensor, positions: Tensor) -> Tensor:
+        last = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        out = self.model(
+            input_ids=ids,
+            attention_mask=self.mask,
+            position_ids=positions.clamp(max=last - 1 if last else None),  # rows that ended at the edge idle on
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        return out.logits[:, -1]
+
+
+def prepare(model: Any) -> None:
+    """Switch a model to `ATTENTION` if that computes what its own attention computes, tried on two short prompts."""
+    from transformers import AttentionInterface
+
+    config = model.config.get_text_config()
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    windowed = getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True)
+    if kinds != {"full_attention"} or windowed:
+        return
+    AttentionInterface.register(ATTENTION, shared_prefix_attention)
+    prompts, new = [[5, 6, 7, 8, 9], [5, 6, 9]], torch.tensor([3, 4, 3, 4], device=model.device)
+    expected = _probe(PaddedMemory(model), prompts, new)
+    original = model.config._attn_implementation
+    try:
+        model.set_attn_implementation(ATTENTION)
+        found = _probe(SharedMemory(model, prompts[0][:2]), [p[2:] for p in prompts], new)
+        if (found - expected).abs().max() < 0.05:
+            return
+    except Exception:  # whatever an unusual architecture stumbles over, its own attention works
+        pass
+    model.set_attn_implementation(original)
+
+
+def _probe(memory: Memory, prompts: Sequence[Sequence[int]], new: Tensor) -> Tensor:
+    """Probabilities after the prompts and one more token, two rows each."""
+    before = memory.prefill(prompts, [2] * len(prompts))
+    return torch.cat([before, memory.step(new)]).float().softmax(-1)
+
+
+def open_memory(model: Any, prefix: Sequence[int], like: Memory | None = None) -> Memory:
+    """An empty memory for a batch of prompts that start with `prefix`; `like` is an earlier one for the same prefix."""
+    if model.config._attn_implementation != ATTENTION:
+        return PaddedMemory(model)
+    return SharedMemory(model, prefix, like if isinstance(like, SharedMemory) else None)
