@@ -106,11 +106,7 @@ def test_a_score_never_depends_on_the_order_in_the_batch() -> None:
     options = Choice.Options(field="kind", choices=CHOICES)
     mixed = random.Random(3).sample(pairs, len(pairs))
     straight, shuffled = (
-        {
-            p.text: s.value
-            for (p, _), s in zip(some, scores(Choice(Choice.Options(field="kind", choices=CHOICES)), some))
-        }
-        for some in (pairs, mixed)
+        {p.text: s.value for (p, _), s in zip(some, scores(Choice(options), some))} for some in (pairs, mixed)
     )
     assert shuffled == pytest.approx(straight, abs=1e-4)  # padding moves the last bits of float32
 
