@@ -1,0 +1,1 @@
+"""Best-of-n fine-tuning through TRL as a trainer of TAO Hub."""

@@ -1,0 +1,123 @@
+"""Finds, loads and saves checkpoints; a saved folder is complete or absent."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+DTYPES = ("float32", "bfloat16")
+
+
+def resolve(name: str) -> str:
+    """The folder or GGUF file `name` means: a path, else a name in the models folder, else `name` (a hub id)."""
+    path = Path(name).expanduser()
+    if path.exists():
+        return str(path.absolute())
+    own = os.environ.get("TAO_HUB_HOME")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "tao-hub"
+    models = (Path(own) if own else cache).expanduser() / "models"
+    if (pointer := models / f"{name}.json").is_file():
+        return str(json.loads(pointer.read_text(encoding="utf-8"))["path"])
+    return str(models / name) if (models / name).is_dir() else name
+
+
+def choose_dtype(dtype: str, device: str) -> str:
+    """bfloat16 where the processor multiplies it natively, else float32; `TAO_HUB_DTYPE` overrides "auto"."""
+    import torch
+
+    if dtype == "auto":
+        dtype = os.environ.get("TAO_HUB_DTYPE") or "auto"
+    if dtype in DTYPES:
+        return dtype
+    if dtype != "auto":
+        raise ValueError(f"TAO_HUB_DTYPE is {dtype!r}; training takes auto, {' or '.join(DTYPES)}")
+    if device == "cpu":
+        return "bfloat16" if _cpu_has_bfloat16() else "float32"
+    return "bfloat16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "float32"
+
+
+def _cpu_has_bfloat16() -> bool:
+    try:
+        flags = set(Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").split())
+    except OSError:
+        return False
+    return bool(flags & {"avx512_bf16", "amx_bf16", "bf16"})
+
+
+def load(model: str, adapter: str | None, dtype: str) -> tuple[Any, Any, Any]:
+    """(model computing in `dtype`, tokenizer, dtype of the checkpoint itself). An adapter is merged in float32."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    path = Path(resolve(model))
+    if adapter is None and (path / "adapter_config.json").is_file() and not (path / "config.json").is_file():
+        named = json.loads((path / "adapter_config.json").read_text(encoding="utf-8"))
+        return load(str(named["base_model_name_or_path"]), str(path), dtype)  # the policy named is itself an adapter
+    source: dict[str, Any] = {"pretrained_model_name_or_path": resolve(model)}
+    if path.is_file():
+        source = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
+    with quiet():
+        tokenizer = AutoTokenizer.from_pretrained(**source)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            **source, dtype="auto" if not path.is_file() else torch.float32, attn_implementation="sdpa"
+        )
+        stored = loaded.dtype
+        if path.is_file():  # the weights are plain numbers now, though the loader still calls them quantized
+            loaded.hf_quantizer, loaded.is_quantized = None, False
+            vars(loaded.config).pop("quantization_config", None)
+        if adapter is not None:
+            from peft import PeftModel
+
+            loaded = PeftModel.from_pretrained(loaded.float(), adapter).merge_and_unload()
+    return loaded.to(getattr(torch, dtype)), tokenizer, stored
+
+
+@contextmanager
+def fresh_folder(out: Path) -> Iterator[Path]:
+    """A folder beside `out` that becomes `out` if all goes well and vanishes if not.
+
+    Raises FileExistsError if `out` already holds something.
+    """
+    if out.exists() and any(out.iterdir()):
+        raise FileExistsError(f"{out} is not empty: a trained model goes into a fresh folder")
+    work = out.parent / f".{out.name}.partial"  # a fixed name, so that a killed run leaves nothing for ever
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    try:
+        yield work
+        os.replace(work, out)
+    except BaseException:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+
+
+def save(model: Any, tokenizer: Any, folder: Path) -> None:
+    """Write weights, configurations, tokenizer and chat template into `folder`."""
+    with quiet():
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+
+def write_record(folder: Path, record: Mapping[str, Any]) -> None:
+    """Write `tao-hub.json`: what was trained, on how much, and to what loss."""
+    text = json.dumps(record, indent=2, sort_keys=True, ensure_ascii=False)
+    (folder / "tao-hub.json").write_text(text + "\n", encoding="utf-8")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No progress bars of transformers inside."""
+    from transformers.utils import logging
+
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,14 @@
+"""Registers the trainer `trl/best-of-n`."""
+
+from __future__ import annotations
+
+import tao_hub
+
+
+@tao_hub.hookimpl
+def register_trainers(register: tao_hub.hookspecs.Register) -> None:
+    register(
+        "best-of-n",
+        "tao_train_trl.best_of_n:BestOfN",
+        summary="fine-tune the plain prompt on each group's best candidate (TRL's SFTTrainer; full weights or LoRA)",
+    )
