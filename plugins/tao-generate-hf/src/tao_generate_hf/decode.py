@@ -30,14 +30,22 @@ def choose(logits: Tensor, temperature: float, top_p: float, draws: Tensor | Non
 
     Sampling inverts the cumulative distribution at one uniform number per row: no sort, and nothing else is drawn.
     """
-    logits = logits.float()
-    logprobs = logits.log_softmax(-1)
+    # a few rows at a time stay in the processor's cache, and their memory is not mapped anew for each step
+    size = 16 if logits.device.type == "cpu" else len(logits)
+    parts = (
+        [(part, None) for part in logits.split(size)] if draws is None else zip(logits.split(size), draws.split(size))
+    )
+    chosen = [_choose(part.float(), temperature, top_p, uniform) for part, uniform in parts]
+    return torch.cat([tokens for tokens, _ in chosen]), torch.cat([logprobs for _, logprobs in chosen])
+
+
+def _choose(logits: Tensor, temperature: float, top_p: float, draws: Tensor | None) -> tuple[Tensor, Tensor]:
     if draws is None:
         tokens = logits.argmax(-1)
     else:
-        weights = logprobs.exp() if temperature == 1 else (logits / temperature).softmax(-1)
+        weights = (logits if temperature == 1 else logits / temperature).softmax(-1)
         tokens = _nucleus(weights, top_p, draws) if top_p < 1 else _invert(weights, draws)
-    return tokens, logprobs.gather(-1, tokens[:, None])[:, 0]
+    return tokens, logits.log_softmax(-1).gather(-1, tokens[:, None])[:, 0]
 
 
 def _invert(weights: Tensor, draws: Tensor) -> Tensor:

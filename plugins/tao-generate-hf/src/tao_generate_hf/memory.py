@@ -20,10 +20,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 ATTENTION = "tao_shared_prefix"
-PREFILL_TOKENS = 8192  # prompt tokens per forward pass: enough to saturate, small enough for any memory
-BLOCK = 64  # columns by which `own` grows
+PREFILL_TOKENS = {"cpu": 1024}  # prompt tokens per forward pass: enough to saturate, few enough for the cache
+SCORES = 1 << 27  # attention scores of one row held at once; above, a kernel that does not hold them takes over
+CACHED = 1 << 20  # scores of several rows computed at once on a CPU: what stays in its cache
+BLOCK = 32  # columns by which `own` grows
 
 Layers = list[tuple[Tensor, Tensor]]  # keys and values of each layer
+Part = tuple[Tensor, Tensor, "Tensor | None"]  # keys, values, what is added to the scores
 
 
 class Memory(Protocol):
@@ -61,10 +64,12 @@ class SharedMemory:
         self.prompt: Layers = []
         self.own: Layers = []
         self.hidden: Tensor | None = None  # (g, 1, 1, L): -inf where the prompt part is padding
+        self.unwritten = torch.empty(0)  # (1, 1, 1, T): -inf where `own` has room left
         self.positions = torch.empty(0)  # (R,): position of the next token
         self.written = 0  # columns of `own` in use
         self.reading: Layers = []  # what a prefill collects
-        self.allowed: Tensor | None = None  # mask of the prefill under way
+        self.padding = torch.zeros(1, dtype=torch.long)  # of the prefill under way, (c,)
+        self.causal: Tensor | None = None  # its mask, (c, 1, L, L)
         self.offset = like.offset if like else len(prefix)
         if prefix and not like:
             ids = torch.tensor([list(prefix)], device=model.device)
@@ -76,25 +81,23 @@ class SharedMemory:
         ids, padding = pad_left(prompts, self.model.device)
         g, width = ids.shape
         columns = torch.arange(width, device=ids.device)
-        real = columns >= padding[:, None]  # (g, L)
         positions = (columns - padding[:, None]).clamp(min=0) + self.offset
         chunks: list[Layers] = []
         logits = []
-        for part in torch.arange(g).split(max(1, PREFILL_TOKENS // width)):
-            self.allowed = self._prefill_mask(real[part], columns)
-            logits.append(self._forward(ids[part], positions[part]))
+        for part in torch.arange(g).split(max(1, PREFILL_TOKENS.get(ids.device.type, 8192) // width)):
+            first = int(padding[part].min())  # sorted by length, so a part may be narrower than the batch
+            self.padding, self.causal = padding[part] - first, None
+            logits.append(self._forward(ids[part, first:], positions[part, first:]))
             chunks.append(self.reading)
             self.reading = []
-        self.allowed = None
+        self.causal = None
         for layer in range(len(chunks[0])):  # layer by layer, so that no second copy of all is ever held
-            keys = torch.cat([c[layer][0] for c in chunks])
-            values = torch.cat([c[layer][1] for c in chunks])
+            keys, values = (torch.cat([_widen(c[layer][i], width) for c in chunks]) for i in (0, 1))
             for chunk in chunks:
                 chunk[layer] = (keys[:0], values[:0])
             self.prompt.append((keys, values))
-        if not bool(real.all()):
-            self.hidden = torch.zeros(g, 1, 1, width, dtype=self.model.dtype, device=ids.device)
-            self.hidden.masked_fill_(~real[:, None, None], torch.finfo(self.model.dtype).min)
+        if bool(padding.any()):
+            self.hidden = _minus_infinity(columns < padding[:, None], self.model.dtype)[:, None, None]
         rows = torch.arange(g, device=ids.device).repeat_interleave(torch.tensor(counts, device=ids.device))
         self.positions = (positions[:, -1] + 1)[rows]
         if len(set(counts)) > 1:
@@ -105,6 +108,7 @@ class SharedMemory:
     def step(self, tokens: Tensor) -> Tensor:
         if not self.own or self.written == self.own[0][0].shape[2]:
             self._grow(len(tokens))
+        self.unwritten[..., self.written] = 0
         self.written += 1
         logits = self._forward(tokens[:, None], self.positions[:, None])
         self.positions = self.positions + 1
@@ -134,11 +138,30 @@ class SharedMemory:
 
     def attend(self, query: Tensor, keys: Tensor, values: Tensor, layer: int, scale: float) -> Tensor:
         """Attention of the new tokens over all they may see. Query and result: (rows, query heads, tokens, dim)."""
-        return (
-            self._attend_one(query, layer, scale)
-            if self.written
-            else self._attend_many(query, keys, values, layer, scale)
-        )
+        parts: list[Part] = [(*self.prefix[layer], None)] if self.prefix else []
+        if self.written:
+            # all columns of `own`, because a slice of them would be copied for each product
+            parts += [(*self.prompt[layer], self.hidden), (*self.own[layer], self.unwritten)]
+            return _attend(query, parts, scale)
+        rows, heads, tokens, _ = query.shape
+        each = heads * tokens * (self.offset + tokens)
+        if each > SCORES:
+            return self._attend_long(query, [*parts, (keys, values, None)], scale)
+        size = max(1, CACHED // each) if query.device.type == "cpu" else max(1, SCORES // each)
+        mask = self._mask(tokens, query)
+        out = []
+        for q, k, v, m in zip(*(x.split(size) for x in (query, keys, values, mask.expand(rows, -1, -1, -1)))):
+            out.append(_attend(q, [*parts, (k, v, m)], scale))
+        return torch.cat(out) if len(out) > 1 else out[0]
+
+    def _mask(self, width: int, like: Tensor) -> Tensor:
+        """(c, 1, L, L): each token sees itself and what came before it, but no padding."""
+        if self.causal is None:
+            columns = torch.arange(width, device=like.device)
+            unseen = (columns[:, None] < columns) | (columns < self.padding.to(like.device)[:, None, None])
+            unseen &= columns[:, None] != columns  # else the rows of padding tokens would see nothing: NaN
+            self.causal = _minus_infinity(unseen, like.dtype)[:, None]
+        return self.causal
 
     def get_seq_length(self, layer: int = 0) -> int:
         return self.offset
@@ -155,71 +178,74 @@ class SharedMemory:
         )
         return out.logits[:, -1]
 
-    def _prefill_mask(self, real: Tensor, columns: Tensor) -> Tensor | None:
-        """(c, 1, L, P+L) or None where plain causal attention says the same."""
-        if not self.prefix and bool(real.all()):
-            return None
-        own = (columns[:, None] >= columns) & real[:, None] | (columns[:, None] == columns)  # itself: no empty rows
-        seen = torch.ones(len(real), len(columns), self.offset, dtype=torch.bool, device=real.device)
-        return torch.cat([seen, own], -1)[:, None]
-
-    def _attend_many(self, query: Tensor, keys: Tensor, values: Tensor, layer: int, scale: float) -> Tensor:
-        if self.prefix:
-            before_keys, before_values = self.prefix[layer]
-            keys = torch.cat([before_keys.expand(len(keys), -1, -1, -1), keys], 2)
-            values = torch.cat([before_values.expand(len(keys), -1, -1, -1), values], 2)
-        shared = query.shape[1] // keys.shape[1]
-        if shared > 1:
-            keys, values = keys.repeat_interleave(shared, 1), values.repeat_interleave(shared, 1)
-        causal = self.allowed is None
-        return F.scaled_dot_product_attention(query, keys, values, self.allowed, is_causal=causal, scale=scale)
-
-    def _attend_one(self, query: Tensor, layer: int, scale: float) -> Tensor:
-        own_keys, own_values = self.own[layer]
-        parts = [(*self.prompt[layer], self.hidden)]
-        parts.append((own_keys[:, :, : self.written], own_values[:, :, : self.written], None))
-        if self.prefix:
-            parts.append((*self.prefix[layer], None))
-        rows, heads, _, dim = query.shape
-        kv_heads = own_keys.shape[1]
-        query = (query * scale).view(rows, kv_heads, heads // kv_heads, dim)
-        scores = []
-        for keys, _, hidden in parts:
-            part = _gather(query, len(keys)) @ keys.transpose(-1, -2)  # (g, kv heads, r * shared, L)
-            scores.append(_scatter(part if hidden is None else part + hidden, query))
-        weights = torch.cat(scores, -1).softmax(-1)  # (R, kv heads, shared, all); float32 inside the kernel
-        out, start = torch.zeros_like(query), 0
-        for keys, values, _ in parts:
-            stop = start + keys.shape[2]
-            out += _scatter(_gather(weights[..., start:stop], len(keys)) @ values, query)
-            start = stop
-        return out.view(rows, heads, 1, dim)
+    def _attend_long(self, query: Tensor, parts: Sequence[Part], scale: float) -> Tensor:
+        """The same without holding the scores, for prompts so long that these would not fit."""
+        rows, heads, tokens, _ = query.shape
+        keys = torch.cat([k.expand(rows, -1, -1, -1) for k, _, _ in parts], 2)
+        values = torch.cat([v.expand(rows, -1, -1, -1) for _, v, _ in parts], 2)
+        shared = heads // keys.shape[1]
+        keys, values = keys.repeat_interleave(shared, 1), values.repeat_interleave(shared, 1)
+        if keys.shape[2] == tokens and not bool(self.padding.any()):
+            return F.scaled_dot_product_attention(query, keys, values, is_causal=True, scale=scale)
+        mask = F.pad(self._mask(tokens, query), (keys.shape[2] - tokens, 0))
+        return F.scaled_dot_product_attention(query, keys, values, mask, scale=scale)
 
     def _grow(self, rows: int) -> None:
-        """Room for another block of columns."""
+        """Room for another block of columns. Zeros, because what a weight of zero multiplies must be finite."""
         for layer, (prompt_keys, _) in enumerate(self.prompt):
             _, heads, _, dim = prompt_keys.shape
-            keys = prompt_keys.new_empty(rows, heads, self.written + BLOCK, dim)
-            values = torch.empty_like(keys)
+            keys = prompt_keys.new_zeros(rows, heads, self.written + BLOCK, dim)
+            values = torch.zeros_like(keys)
             if self.written:
                 keys[:, :, : self.written], values[:, :, : self.written] = self.own[layer]
                 self.own[layer] = (keys, values)
             else:
                 self.own.append((keys, values))
+        columns = torch.arange(self.written + BLOCK, device=keys.device)
+        self.unwritten = _minus_infinity(columns >= self.written, keys.dtype)[None, None, None]
+
+
+def _widen(keys: Tensor, width: int) -> Tensor:
+    """Padding on the left up to `width` columns."""
+    return F.pad(keys, (0, 0, width - keys.shape[2], 0))
+
+
+def _minus_infinity(where: Tensor, dtype: torch.dtype) -> Tensor:
+    return torch.zeros(where.shape, dtype=dtype, device=where.device).masked_fill_(where, torch.finfo(dtype).min)
+
+
+def _attend(query: Tensor, parts: Sequence[Part], scale: float) -> Tensor:
+    """Attention of (R, query heads, tokens, dim) over the joined parts, each stored for g groups of R/g rows."""
+    rows, heads, tokens, dim = query.shape
+    kv_heads = parts[0][0].shape[1]
+    query = (query * scale).reshape(rows, kv_heads, -1, dim)  # queries that share keys: (heads / kv heads) * tokens
+    scores = []
+    for keys, _, mask in parts:
+        part = _gather(query, len(keys)) @ keys.transpose(-1, -2)  # (g, kv heads, R/g * shared, L)
+        if mask is not None:
+            part.unflatten(2, (-1, tokens)).add_(mask[:, :, None])
+        scores.append(_scatter(part, query))
+    weights = torch.cat(scores, -1).softmax(-1)  # (R, kv heads, shared, all); float32 inside the kernel
+    out, start = torch.zeros_like(query), 0
+    for keys, values, _ in parts:
+        stop = start + keys.shape[2]
+        out += _scatter(_gather(weights[..., start:stop], len(keys)) @ values, query)
+        start = stop
+    return out.view(rows, heads, tokens, dim)
 
 
 def _gather(rows: Tensor, groups: int) -> Tensor:
-    """(R, heads, shared, d) → (g, heads, r * shared, d): rows with the same keys become one matrix."""
-    r, (heads, shared, d) = len(rows) // groups, rows.shape[1:]
-    return rows.reshape(groups, r, heads, shared, d).transpose(1, 2).reshape(groups, heads, r * shared, d)
+    """(R, heads, shared, d) → (g, heads, R/g * shared, d): rows with the same keys become one matrix."""
+    if len(rows) == groups:
+        return rows
+    return rows.unflatten(0, (groups, -1)).transpose(1, 2).flatten(2, 3)
 
 
 def _scatter(parts: Tensor, like: Tensor) -> Tensor:
-    """The inverse of `_gather`: (g, heads, r * shared, d) → (R, heads, shared, d)."""
-    rows, heads, shared, _ = like.shape
-    groups, d = len(parts), parts.shape[-1]
-    split = parts.reshape(groups, heads, rows // groups, shared, d)
-    return split.transpose(1, 2).reshape(rows, heads, shared, d)
+    """The inverse of `_gather`: (g, heads, R/g * shared, d) → (R, heads, shared, d)."""
+    if len(parts) == len(like):
+        return parts
+    return parts.unflatten(2, (-1, like.shape[2])).transpose(1, 2).flatten(0, 1)
 
 
 def shared_prefix_attention(
