@@ -19,6 +19,7 @@ TEXTS = (
 def make_tiny_llama(
     folder: str | Path,
     seed: int = 0,
+    *,
     hidden: int = 32,
     layers: int = 2,
     texts: Iterable[str] = TEXTS,

@@ -68,7 +68,7 @@ def _nucleus(weights: Tensor, top_p: float, draws: Tensor) -> Tensor:
     """Like `_invert`, over the smallest set of most probable tokens that holds `top_p` (Holtzman et al. 2020)."""
     best, order = weights.topk(min(TOP_P_FIRST, weights.shape[1]), -1)
     if bool((best.sum(-1) < top_p).any()):
-        best, order = weights.sort(-1, descending=True, stable=True)
+        best, order = weights.sort(dim=-1, descending=True, stable=True)
     outside = best.cumsum(-1) - best >= top_p
     chosen = _invert(best.masked_fill(outside, 0.0), draws)
     return order.gather(-1, chosen[:, None])[:, 0]
