@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
+    from .copying import Copying, Track
+
 MIN_ROWS = 8  # fewer rows than this get no prefix of their own
 MIN_GAIN = 32  # tokens by which the prefix of a part must be longer than that of the whole
 
@@ -29,9 +31,11 @@ class Row:
     logprobs: list[float] = field(default_factory=list)
     seconds: float = 0.0
     finish_reason: str = ""
+    copying: Copying | None = None  # spans that the strings of its answer are limited to
+    track: Track | None = None
 
     def restart(self) -> None:
-        self.tokens, self.logprobs, self.seconds, self.finish_reason = [], [], 0.0, ""
+        self.tokens, self.logprobs, self.seconds, self.finish_reason, self.track = [], [], 0.0, "", None
 
 
 def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from .batching import Row, prompts_of
+from .copying import Track
 from .memory import Memory, open_memory
 
 TOP_P_FIRST = 512  # how many of the most probable tokens are looked at before a row is sorted whole
@@ -25,11 +26,28 @@ def uniforms(seed: int, request_seed: int, sample: int, count: int) -> np.ndarra
 
 
 @torch.inference_mode()
-def choose(logits: Tensor, temperature: float, top_p: float, draws: Tensor | None) -> tuple[Tensor, Tensor]:
+def choose(
+    logits: Tensor,
+    temperature: float,
+    top_p: float,
+    draws: Tensor | None,
+    allowed: Sequence[list[int] | None] = (),
+) -> tuple[Tensor, Tensor]:
     """Tokens (R,) and their natural-log probabilities at temperature 1 (R,), from logits (R, V).
 
     Sampling inverts the cumulative distribution at one uniform number per row: no sort, and nothing else is drawn.
+    `allowed[i]` limits row i to some token ids; its probability is still that of the unlimited model.
     """
+    limited = {i: ids for i, ids in enumerate(allowed) if ids is not None}
+    if limited:
+        free, masked = logits, logits.clone()
+        for i, ids in limited.items():
+            masked[i] = -math.inf
+            masked[i, ids] = free[i, ids]
+        tokens, logprobs = choose(masked, temperature, top_p, draws)
+        rows = torch.tensor(list(limited), device=logits.device)
+        true = free[rows].float().log_softmax(-1).gather(-1, tokens[rows][:, None])[:, 0]
+        return tokens, logprobs.index_copy(0, rows, true)
     # a few rows at a time stay in the processor's cache, and their memory is not mapped anew for each step
     size = 16 if logits.device.type == "cpu" else len(logits)
     parts = (
@@ -89,7 +107,7 @@ def decode(
         draws = None
         if alive[0].draws is not None:
             draws = torch.tensor([_draw(row, step) for row in alive], dtype=torch.float64, device=logits.device)
-        tokens, logprobs = choose(logits, temperature, top_p, draws)
+        tokens, logprobs = choose(logits, temperature, top_p, draws, [_allowed(row) for row in alive])
         awake = [row for row in alive if not row.finish_reason]
         for row, token, logprob in zip(alive, tokens.tolist(), logprobs.tolist()):
             if not row.finish_reason:
@@ -111,12 +129,22 @@ def decode(
         logits = memory.step(tokens)
 
 
+def _allowed(row: Row) -> list[int] | None:
+    if row.copying is None or row.finish_reason:
+        return None
+    if row.track is None:
+        row.track = Track(row.copying)
+    return row.track.allowed()
+
+
 def _draw(row: Row, step: int) -> float:
     return float(row.draws[step]) if row.draws is not None and step < len(row.draws) else 0.0
 
 
 def _append(row: Row, token: int, logprob: float, stops: frozenset[int]) -> None:
     row.tokens.append(token)
+    if row.track is not None:
+        row.track.push(token)
     row.logprobs.append(logprob)
     if not math.isfinite(logprob):
         row.finish_reason = "broken"

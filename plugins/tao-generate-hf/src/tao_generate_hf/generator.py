@@ -9,10 +9,11 @@ from typing import Any
 from pydantic import Field
 
 import tao_hub
-from tao_hub import Completion, Message, Request, Sampling
+from tao_hub import Completion, Message, Prompt, Request, Sampling
 
 from . import loading, models
 from .batching import Row, batches, prefix_groups
+from .copying import Copying, Ends
 
 Answers = list[Completion]
 
@@ -51,6 +52,7 @@ class CausalLM(tao_hub.Generator):
         self._path: Path = path if base is None else models.resolve(base)
         self._loaded: tuple[Any, Any] | None = None
         self._digest = ""
+        self._ends: Ends | None = None
 
     def policy_digest(self) -> str:
         if not self._digest:
@@ -76,7 +78,8 @@ class CausalLM(tao_hub.Generator):
                 yield index, prompt if isinstance(prompt, Exception) else []
             else:
                 limit = min(sampling.max_tokens, context_length(model) - len(prompt))
-                waiting[index] = _rows(index, requests[index], prompt, limit, sampling)
+                copying = self._copying(tokenizer, requests[index].prompt)
+                waiting[index] = _rows(index, requests[index], prompt, limit, sampling, copying)
         on_cpu = model.device.type == "cpu"
         tokens = self.options.batch_tokens or (65_536 if on_cpu else 524_288)
         most = 128 if on_cpu else 1024
@@ -99,6 +102,16 @@ class CausalLM(tao_hub.Generator):
             prepare(model)
             self._loaded = model, tokenizer
         return self._loaded
+
+    def _copying(self, tokenizer: Any, prompt: Prompt) -> Copying | None:
+        """What copy decoding needs, if the prompt asks for it (see `copying`)."""
+        source = prompt.meta.get("copy_from")
+        if not source:
+            return None
+        if self._ends is None:
+            self._ends = Ends(tokenizer)
+        skip, match = prompt.meta.get("copy_skip", ()), prompt.meta.get("copy_match", {})
+        return Copying(tokenizer, str(source), skip, match, self._ends)
 
     def _tokenize(self, tokenizer: Any, requests: Sequence[Request], room: int) -> list[tuple[int, ...] | Exception]:
         texts: list[str | Exception] = []
@@ -132,10 +145,12 @@ def render(tokenizer: Any, messages: Sequence[Message]) -> str:
     return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
 
 
-def _rows(index: int, request: Request, prompt: tuple[int, ...], limit: int, sampling: Sampling) -> list[Row]:
+def _rows(
+    index: int, request: Request, prompt: tuple[int, ...], limit: int, sampling: Sampling, copying: Copying | None
+) -> list[Row]:
     from .decode import uniforms
 
-    rows = [Row(index, sample, prompt, limit) for sample in range(request.n)]
+    rows = [Row(index, sample, prompt, limit, copying=copying) for sample in range(request.n)]
     if sampling.temperature > 0:
         for row in rows:
             row.draws = uniforms(sampling.seed, request.seed, row.sample, limit)
