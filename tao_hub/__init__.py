@@ -17,7 +17,9 @@ _HOMES = {
     "plugins": "Hub",
     "store": "Store",
     "config": "Plan load_plan",
-    "loop": "combine compare evaluate generate run_round score tune update",
+    "session": "Policy Session",
+    "loop": "combine compare evaluate generate rounds_done run_round score tune update",
+    "commands.stages": "tune_and_report",
     "rows": "score_rows",
     "runs": "run_report",
     "report": "print_report render_html render_markdown",
@@ -38,15 +40,17 @@ if TYPE_CHECKING:
         Suite,
         Trainer,
     )
+    from .commands.stages import tune_and_report
     from .config import Plan, load_plan
     from .errors import GateFailed, LabelLeak, PluginError, StoreError, TaoHubError, UsageError
     from .hookspecs import hookimpl
-    from .loop import combine, compare, evaluate, generate, run_round, score, tune, update
+    from .loop import combine, compare, evaluate, generate, rounds_done, run_round, score, tune, update
     from .plugins import Hub
     from .records import dump_record, find_record, normalise_text, parse_json, parse_record, value_key
     from .report import print_report, render_html, render_markdown
     from .rows import score_rows
     from .runs import run_report
+    from .session import Policy, Session
     from .store import Store
     from .types import (
         Candidate,
@@ -71,7 +75,7 @@ __all__ = [  # noqa: RUF022 - grouped by home
     "GateFailed", "LabelLeak", "PluginError", "StoreError", "TaoHubError", "UsageError",
     "Component", "Engine", "Generator", "GroupReward", "Options", "Progress", "Reward", "Strategy", "Suite", "Trainer",
     "dump_record", "find_record", "normalise_text", "parse_json", "parse_record", "value_key",
-    "hookimpl", "Hub", "Store", "Plan", "load_plan",
+    "hookimpl", "Hub", "Store", "Plan", "load_plan", "Policy", "Session", "rounds_done", "tune_and_report",
     "combine", "compare", "evaluate", "generate", "run_round", "score", "score_rows", "tune", "update",
     "run_report", "print_report", "render_html", "render_markdown",
 ]  # fmt: skip

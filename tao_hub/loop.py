@@ -204,6 +204,13 @@ def tune(session: Session, plan: Plan, *, run: str = "", command: str = "") -> s
     return name
 
 
+def rounds_done(session: Session, plan: Plan) -> int:
+    """How many rounds of this plan the store already holds (whatever number of rounds it asks for)."""
+    history = History(session.store)
+    runs = [r for r in history.runs() if r["name"] == run_name(plan)]
+    return int(runs[0]["rounds"]) if runs else 0
+
+
 def suite_of(plan: Plan, use: EvalUse) -> Ref:
     return Ref(use.suite, use.options) if use.suite else plan.suite_ref
 

@@ -27,11 +27,31 @@ def extract(raw: str, how: Extract) -> str:
     return raw.strip() if record is None else dump_record(record)
 
 
+class CopyOptions(components.Options):
+    """Options of strategies whose JSON answers may be limited to words of the input while they are generated."""
+
+    copy_strings: bool = pydantic.Field(
+        False, description="Strings of the JSON answer are decoded as spans of the input, by generators that can"
+    )
+    copy_skip: list[str] = pydantic.Field([], description="Fields that are not copied (a choice of options, say)")
+    copy_match: dict[str, str] = pydantic.Field({}, description="Field → regular expression its span starts with")
+
+    def marked(self, asked: Prompt, source: Prompt) -> Prompt:
+        """The prompt that is asked, with what a generator needs for copy decoding in its meta."""
+        if not self.copy_strings:
+            return asked
+        wish = {"copy_from": source.text, "copy_skip": self.copy_skip, "copy_match": self.copy_match}
+        return replace(asked, meta={**asked.meta, **wish})
+
+
 class Direct(Strategy):
     """The prompt as it is."""
 
-    class Options(components.Options):
+    class Options(CopyOptions):
         extract: Extract = pydantic.Field("text", description=EXTRACT)
+
+    def variants(self, prompt: Prompt, n: int) -> Sequence[Prompt]:
+        return [self.options.marked(prompt, prompt)] * n
 
     def answer(self, prompt: Prompt, raw: str) -> str:
         return extract(raw, self.options.extract)
@@ -72,7 +92,7 @@ class FewShot(Strategy):
     share their prefix, so a generator computes it once.
     """
 
-    class Options(components.Options):
+    class Options(CopyOptions):
         examples: list[Example] = pydantic.Field([], description='Worked examples: [{"input": …, "output": …}]')
         k: int = pydantic.Field(0, ge=0, description="Examples in each prompt; 0 is all")
         shuffle: bool = pydantic.Field(False, description="Another choice and order of examples for each variant")
@@ -93,7 +113,8 @@ class FewShot(Strategy):
             raise UsageError(f"core/few-shot: k={self.options.k}, but there are {len(self.options.examples)} examples")
 
     def variants(self, prompt: Prompt, n: int) -> Sequence[Prompt]:
-        return [self._with_examples(prompt, self._chosen(i)) for i in range(n)]
+        variants = [self._with_examples(prompt, self._chosen(i)) for i in range(n)]
+        return [self.options.marked(variant, prompt) for variant in variants]
 
     def answer(self, prompt: Prompt, raw: str) -> str:
         return extract(raw, self.options.extract)

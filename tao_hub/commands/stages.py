@@ -216,23 +216,36 @@ def tune_command(
     if plan is None:
         raise UsageError("which config? `tao-hub tune CONFIG.toml`; `tao-hub tune --init CONFIG.toml` writes one")
     wanted = config.load_plan(plan, {k: v for k, v in overrides.items() if v is not None})
-    from ..loop import tune
-    from ..report import print_report, render_html
-    from ..runs import run_report
-
     with session(store, as_json, wanted.timeout, wanted.deterministic) as s:
-        name = tune(s, wanted, command=command_line())
-        data = dict(run_report(s, name).data)
-    report.write_text(render_html(data), encoding="utf-8")
+        data = tune_and_report(s, wanted, report, command_line())
     if as_json:
         click.echo(json.dumps(data, ensure_ascii=False))
     else:
-        from rich.console import Console
-
-        print_report(data, Console())
-        click.echo(f"report: {report}", err=True)
+        show_report(data, report)
     if require_improvement:
         _require(data)
+
+
+def tune_and_report(opened: Any, plan: config.Plan, report: Path, command: str = "") -> dict[str, Any]:
+    """Tune (or go on), write the HTML report, and return its data."""
+    from ..loop import tune
+    from ..report import render_html
+    from ..runs import run_report
+
+    name = tune(opened, plan, command=command)
+    data = dict(run_report(opened, name).data)
+    report.write_text(render_html(data), encoding="utf-8")
+    return data
+
+
+def show_report(data: dict[str, Any], report: Path) -> None:
+    """Print a report on the terminal and say where the page lies."""
+    from rich.console import Console
+
+    from ..report import print_report
+
+    print_report(data, Console())
+    click.echo(f"report: {report.resolve()}", err=True)
 
 
 def _require(data: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import tao_hub
 
@@ -15,3 +16,10 @@ def register_suites(register: Callable[..., None]) -> None:
 @tao_hub.hookimpl
 def register_rewards(register: Callable[..., None]) -> None:
     register("record", "tao_demo.record:Record", summary="exact record against the gold one, and per field")
+
+
+@tao_hub.hookimpl
+def register_commands(cli: Any) -> None:
+    from .command import quickstart
+
+    cli.add_command(quickstart)

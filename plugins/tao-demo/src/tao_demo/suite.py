@@ -26,6 +26,8 @@ class Inbox(tao_hub.Suite):
     """1,000 prompts without references to tune on; dev, the sealed test, and messages written by hand (human)."""
 
     metric = tao_hub.Ref("demo/record")
+    metric_name = "exact"
+    metric_parts = ("fields", "customer", "order_id", "product", "quantity", "date", "problem", "valid")
 
     def splits(self) -> Sequence[str]:
         return tuple(FILES)
@@ -38,13 +40,22 @@ class Inbox(tao_hub.Suite):
     def options_for(self, component: str) -> Mapping[str, Any]:
         """Worked examples, questions, schema and problem descriptions for the components that can use them."""
         brought = task()
+        copied = {"copy_skip": ["problem"], "copy_match": brought["forms"]}
         return {
-            "core/few-shot": {"examples": brought["examples"]},
-            "core/decompose": {"questions": brought["questions"]},
-            "rules/schema": {"schema": brought["schema"]},
+            "core/direct": copied,
+            "core/few-shot": {"examples": brought["examples"], **copied},
+            "core/decompose": {"questions": brought["questions"], "integers": ["quantity"]},
+            "core/assemble": {"choices": {"problem": list(brought["choices"])}},
+            "rules/schema": {"schema": _with_forms(brought["schema"], brought["forms"])},
             "rules/grounded": {"ignore": ["problem"]},  # a kind is chosen, not copied
             "embed/choice": {"field": "problem", "choices": brought["choices"]},
         }.get(component, {})
+
+
+def _with_forms(schema: Mapping[str, Any], forms: Mapping[str, str]) -> dict[str, Any]:
+    """The schema whose strings must look like what they are (`forms`: what an order number or a date begins with)."""
+    fields = {k: {**v, "pattern": f"^(?:{forms[k]})"} if k in forms else v for k, v in schema["properties"].items()}
+    return {**schema, "properties": fields}
 
 
 def _read(split: str) -> Iterator[tao_hub.Prompt]:

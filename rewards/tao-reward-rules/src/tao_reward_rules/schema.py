@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import jsonschema
@@ -12,6 +13,7 @@ import regex
 
 import tao_hub
 
+MAX_ERRORS = 100  # of one answer
 PATTERN_SECONDS = 1.0  # what one `pattern` of a schema may take on text that a model wrote
 
 
@@ -19,7 +21,7 @@ class Schema(tao_hub.Reward):
     """1.0 where the answer parses as strict JSON and is valid under `schema`, else 0.0 with the first error.
 
     The dialect is that of `$schema`, else draft 2020-12. References leave the schema itself for nothing: no file, no
-    network.
+    network. Parts: 0 or 1 for each of the schema's properties that the answer has.
     """
 
     class Options(tao_hub.Options):
@@ -41,6 +43,7 @@ class Schema(tao_hub.Reward):
         schema = self.options.json_schema
         base = jsonschema.validators.validator_for(schema, _DEFAULT)
         bounded = jsonschema.validators.extend(base, {"pattern": _pattern})
+        self._properties = frozenset(schema.get("properties", ()))
         self._validator = bounded(schema, registry=referencing.Registry())
 
     def score_batch(self, pairs: Sequence[tuple[tao_hub.Prompt, tao_hub.Candidate]]) -> Iterable[float | tao_hub.Score]:
@@ -52,11 +55,14 @@ class Schema(tao_hub.Reward):
         except ValueError as error:
             return tao_hub.Score(0.0, why=str(error))
         try:
-            first = next(self._validator.iter_errors(value), None)
+            errors = list(islice(self._validator.iter_errors(value), MAX_ERRORS))
         except TimeoutError:
             return tao_hub.Score.failed(f"a pattern took over {PATTERN_SECONDS} s", type="TimeoutError")
-        why = f"{first.json_path}: {first.message}"[:300] if first else "valid"
-        return tao_hub.Score(float(first is None), why=why)
+        why = f"{errors[0].json_path}: {errors[0].message}"[:300] if errors else "valid"
+        wrong = {error.path[0] for error in errors if error.path}
+        fields = value if isinstance(value, dict) else {}
+        parts = {name: float(name not in wrong) for name in fields if name in self._properties}
+        return tao_hub.Score(float(not errors), why=why, parts=parts)
 
 
 _DEFAULT = jsonschema.Draft202012Validator

@@ -1,0 +1,67 @@
+"""`tao-hub quickstart`: label-free rounds on *inbox* with SmolLM2, and the report."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.command("quickstart")
+@click.option("--policy", default="smollm2", show_default=True, help="Model name, checkpoint folder, GGUF or hub id.")
+@click.option("--rounds", type=int, default=None, help="Rounds in all; default: 2, later one more each time.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--prompts", type=int, default=None, help="Unlabelled messages used (fewer: faster, weaker).")
+@click.option("--limit", type=int, default=None, help="Items measured per split (a quick try; the report says n).")
+@click.option("--deterministic", is_flag=True, help="Same candidates and weights after any interruption.")
+@click.option("--store", type=click.Path(path_type=Path), default=Path("tao-hub.db"), show_default=True)
+@click.option("--report", type=click.Path(path_type=Path), default=Path("report.html"), show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def quickstart(
+    policy: str, rounds: int | None, seed: int, prompts: int | None, limit: int | None, deterministic: bool,
+    store: Path, report: Path, as_json: bool,
+) -> None:  # fmt: skip
+    """Tune SmolLM2 on messy customer messages without labels, and measure what it gained.
+
+    Run it again in the same folder and it goes on with the next round; stop it at any time and it resumes.
+    """
+    import tao_hub
+    from tao_hub.commands.stages import command_line, session, show_report
+
+    from .quickstart import ROUNDS, plan, summary
+
+    _bring(policy)
+    wanted = plan(policy, rounds or ROUNDS, seed, prompts, limit, deterministic)
+    with session(store, as_json, wanted.timeout, deterministic) as opened:
+        if rounds is None:
+            done = tao_hub.rounds_done(opened, wanted)
+            wanted = plan(policy, done + 1 if done >= ROUNDS else ROUNDS, seed, prompts, limit, deterministic)
+        data = tao_hub.tune_and_report(opened, wanted, report, command_line())
+    if as_json:
+        click.echo(json.dumps(summary(data)))
+    else:
+        show_report(data, report)
+
+
+def _bring(policy: str) -> None:
+    """Fetch the named model once, if it is the one that the project knows how to bring."""
+    from importlib.util import find_spec
+
+    if policy != "smollm2" or find_spec("tao_generate_hf") is None:
+        return
+    listed = _run(["models", "--json"])
+    if any(model["name"] == policy for model in json.loads(listed or "[]")):
+        return
+    click.echo("fetching SmolLM2-135M-Instruct (93 MB, once) …", err=True)
+    if subprocess.run([sys.executable, "-m", "tao_hub.cli", "models", "add", policy], stdout=sys.stderr).returncode:
+        raise click.ClickException(f"the model could not be fetched; try `tao-hub models add {policy}`")
+
+
+def _run(arguments: list[str]) -> str:
+    done = subprocess.run([sys.executable, "-m", "tao_hub.cli", *arguments], capture_output=True, text=True)
+    return done.stdout if done.returncode == 0 else ""
+
+
