@@ -21,6 +21,7 @@ _HOMES = {
     "loop": "combine compare evaluate generate rounds_done run_round score tune update",
     "commands.stages": "tune_and_report",
     "rows": "score_rows",
+    "ablations": "without",
     "runs": "run_report",
     "report": "print_report render_html render_markdown",
 }
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
         Suite,
         Trainer,
     )
+    from .ablations import without
     from .commands.stages import tune_and_report
     from .config import Plan, load_plan
     from .errors import GateFailed, LabelLeak, PluginError, StoreError, TaoHubError, UsageError
@@ -75,7 +77,7 @@ __all__ = [  # noqa: RUF022 - grouped by home
     "GateFailed", "LabelLeak", "PluginError", "StoreError", "TaoHubError", "UsageError",
     "Component", "Engine", "Generator", "GroupReward", "Options", "Progress", "Reward", "Strategy", "Suite", "Trainer",
     "dump_record", "find_record", "normalise_text", "parse_json", "parse_record", "value_key",
-    "hookimpl", "Hub", "Store", "Plan", "load_plan", "Policy", "Session", "rounds_done", "tune_and_report",
+    "hookimpl", "Hub", "Store", "Plan", "load_plan", "Policy", "Session", "rounds_done", "tune_and_report", "without",
     "combine", "compare", "evaluate", "generate", "run_round", "score", "score_rows", "tune", "update",
     "run_report", "print_report", "render_html", "render_markdown",
 ]  # fmt: skip

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from .ablations import what_each_adds
 from .compose import compose
 from .config import Plan, load_plan
 from .errors import UsageError
@@ -58,6 +59,7 @@ def run_report(session: Session, name: str = "") -> Report:
         "warnings": [],
     }  # fmt: skip
     if sealed and last:
+        data["adds"] = what_each_adds(history, run, sealed, suite.metric_name, opened_name(plan.suite_ref))
         data["primary"] = {
             "suite": opened_name(plan.suite_ref), "split": sealed, "metric": suite.metric_name,
             "sealed": any(e.sealed and e.split == sealed for e in plan.eval), "before_label": "base",

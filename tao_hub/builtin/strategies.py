@@ -34,14 +34,18 @@ class CopyOptions(components.Options):
         False, description="Strings of the JSON answer are decoded as spans of the input, by generators that can"
     )
     copy_skip: list[str] = pydantic.Field([], description="Fields that are not copied (a choice of options, say)")
-    copy_match: dict[str, str] = pydantic.Field({}, description="Field → regular expression its span starts with")
+    copy_match: dict[str, str] = pydantic.Field(
+        {}, description="Field → regular expression of a whole value: one of its matches, null only where none is"
+    )
+    copy_start: dict[str, str] = pydantic.Field({}, description="Field → regular expression its span starts with")
+    copy_numbers: list[str] = pydantic.Field([], description="Fields that hold a number of the input, or null")
 
     def marked(self, asked: Prompt, source: Prompt) -> Prompt:
         """The prompt that is asked, with what a generator needs for copy decoding in its meta."""
         if not self.copy_strings:
             return asked
-        wish = {"copy_from": source.text, "copy_skip": self.copy_skip, "copy_match": self.copy_match}
-        return replace(asked, meta={**asked.meta, **wish})
+        wish = {name: getattr(self, name) for name in ("copy_skip", "copy_match", "copy_start", "copy_numbers")}
+        return replace(asked, meta={**asked.meta, "copy_from": source.text, **wish})
 
 
 class Direct(Strategy):

@@ -21,8 +21,12 @@ store_option = click.option(
     "--store", type=click.Path(path_type=Path), default=Path("tao-hub.db"), show_default=True, envvar="TAO_HUB_STORE",
     help="The workspace: one SQLite file.",
 )  # fmt: skip
-option_option = click.option("-o", "--option", "pairs", multiple=True, metavar="KEY=VALUE", help="Option (JSON or text).")
-policy_option = click.option("--policy", default="smollm2", show_default=True, help="Model name, folder, GGUF, hub id, URL.")
+option_option = click.option(
+    "-o", "--option", "pairs", multiple=True, metavar="KEY=VALUE", help="Option (JSON or text; @FILE reads a file)."
+)
+policy_option = click.option(
+    "--policy", default="smollm2", show_default=True, help="Model name, folder, GGUF, hub id or URL."
+)
 
 
 def session(store: Path, quiet: bool = False, timeout: float = 300.0, deterministic: bool = False) -> Any:
@@ -172,12 +176,14 @@ def eval_command(
                 way = Ref(strategy, config.parse_options(pairs))
                 label = policy if strategy == "direct" else f"{policy}, {strategy}"
                 done = evaluate(
-                    s, ref, split, s.policy(policy), run=run, label=label, strategy=way, max_tokens=max_tokens, limit=limit
-                )
+                    s, ref, split, s.policy(policy), run=run, label=label, strategy=way, max_tokens=max_tokens,
+                    limit=limit,
+                )  # fmt: skip
                 suite = s.suite(ref)[0]
                 rows += quality_rows(history, run, done, suite.metric_name, suite.metric_parts)
                 if base is not None:
-                    deltas += [d.__dict__ | {"before_label": base.label, "after_label": label} for d in compare(s, run, ref, base, done)]
+                    labels = {"before_label": base.label, "after_label": label, "split": split}
+                    deltas += [d.__dict__ | labels for d in compare(s, run, ref, base, done)]
                 base = base or done
             history.finish(run)
     if as_json:
@@ -293,7 +299,8 @@ def update_command(plan: Path, number: int, seed: int | None, store: Path, as_js
             if number > 1:
                 done = [r for r in history.rounds(run) if r["number"] == number - 1 and r["after"]]
                 if not done:
-                    raise UsageError(f"round {number} needs round {number - 1}; run `tao-hub update {plan} --round {number - 1}`")
+                    cure = f"run `tao-hub update {plan} --round {number - 1}`"
+                    raise UsageError(f"round {number} needs round {number - 1}; {cure}")
                 before = s.policy(s.store.policy_of(done[0]["after"])[1])
             after = run_round(s, wanted, run, number, before, start)
     _tell({"round": number, "policy": after.digest, "ref": f"{after.ref.name} {dict(after.ref.options)}"}, as_json)
@@ -316,13 +323,15 @@ def compare_command(run: str, before: str, after: str, store: Path, as_json: boo
         evals = history.evals(found["id"])
         deltas: list[dict[str, Any]] = []
         for e in [e for e in evals if e["label"] == before]:
-            for f in [f for f in evals if f["label"] == after and f["split"] == e["split"] and f["suite"] == e["suite"]]:
+            same = (after, e["split"], e["suite_row"])
+            for f in [f for f in evals if (f["label"], f["split"], f["suite_row"]) == same]:
                 pair = [Eval(x["id"], x["label"], x["split"], x["round"]) for x in (e, f)]
                 ref = history.suite_ref(e["suite_row"])
                 deltas += [d.__dict__ | {"split": e["split"]} for d in compare(s, found["id"], ref, *pair)]
         if not deltas:
             labels = sorted({e["label"] for e in evals})
-            raise UsageError(f"run {found['name']} has no split measured for both {before!r} and {after!r}; labels: {labels}")
+            pair_of = f"{before!r} and {after!r}"
+            raise UsageError(f"run {found['name']} has no split measured for both {pair_of}; labels: {labels}")
     if as_json:
         click.echo(json.dumps(deltas))
         return

@@ -16,13 +16,14 @@ import click
 @click.option("--seed", default=0, show_default=True)
 @click.option("--prompts", type=int, default=None, help="Unlabelled messages used (fewer: faster, weaker).")
 @click.option("--limit", type=int, default=None, help="Items measured per split (a quick try; the report says n).")
+@click.option("--ablate", is_flag=True, help="Also tune without each reward in turn: what it adds (long).")
 @click.option("--deterministic", is_flag=True, help="Same candidates and weights after any interruption.")
 @click.option("--store", type=click.Path(path_type=Path), default=Path("tao-hub.db"), show_default=True)
 @click.option("--report", type=click.Path(path_type=Path), default=Path("report.html"), show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def quickstart(
-    policy: str, rounds: int | None, seed: int, prompts: int | None, limit: int | None, deterministic: bool,
-    store: Path, report: Path, as_json: bool,
+    policy: str, rounds: int | None, seed: int, prompts: int | None, limit: int | None, ablate: bool,
+    deterministic: bool, store: Path, report: Path, as_json: bool,
 ) -> None:  # fmt: skip
     """Tune SmolLM2 on messy customer messages without labels, and measure what it gained.
 
@@ -39,6 +40,9 @@ def quickstart(
         if rounds is None:
             done = tao_hub.rounds_done(opened, wanted)
             wanted = plan(policy, done + 1 if done >= ROUNDS else ROUNDS, seed, prompts, limit, deterministic)
+        if ablate:
+            for reward in wanted.rewards:
+                tao_hub.tune(opened, tao_hub.without(wanted, reward.key), command=command_line())
         data = tao_hub.tune_and_report(opened, wanted, report, command_line())
     if as_json:
         click.echo(json.dumps(summary(data)))
@@ -56,12 +60,14 @@ def _bring(policy: str) -> None:
     if any(model["name"] == policy for model in json.loads(listed or "[]")):
         return
     click.echo("fetching SmolLM2-135M-Instruct (93 MB, once) …", err=True)
-    if subprocess.run([sys.executable, "-m", "tao_hub.cli", "models", "add", policy], stdout=sys.stderr).returncode:
+    fetch = [sys.executable, "-m", "tao_hub.cli", "models", "add", policy]
+    if subprocess.run(fetch, stdout=sys.stderr, check=False).returncode:
         raise click.ClickException(f"the model could not be fetched; try `tao-hub models add {policy}`")
 
 
 def _run(arguments: list[str]) -> str:
-    done = subprocess.run([sys.executable, "-m", "tao_hub.cli", *arguments], capture_output=True, text=True)
+    command = [sys.executable, "-m", "tao_hub.cli", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout if done.returncode == 0 else ""
 
 

@@ -40,13 +40,16 @@ class Inbox(tao_hub.Suite):
     def options_for(self, component: str) -> Mapping[str, Any]:
         """Worked examples, questions, schema and problem descriptions for the components that can use them."""
         brought = task()
-        copied = {"copy_skip": ["problem"], "copy_match": brought["forms"]}
+        copied = {
+            "copy_skip": ["problem"], "copy_numbers": ["quantity"], "copy_match": brought["forms"],
+            "copy_start": brought["starts"],
+        }  # fmt: skip
         return {
             "core/direct": copied,
             "core/few-shot": {"examples": brought["examples"], **copied},
             "core/decompose": {"questions": brought["questions"], "integers": ["quantity"]},
             "core/assemble": {"choices": {"problem": list(brought["choices"])}},
-            "rules/schema": {"schema": _with_forms(brought["schema"], brought["forms"])},
+            "rules/schema": {"schema": _with_forms(brought["schema"], brought["forms"] | brought["starts"])},
             "rules/grounded": {"ignore": ["problem"]},  # a kind is chosen, not copied
             "embed/choice": {"field": "problem", "choices": brought["choices"]},
         }.get(component, {})

@@ -1,62 +1,110 @@
-"""Copy decoding: inside a string of a JSON answer, only words that stand in the input may be written.
+"""Copy decoding: inside a JSON answer, only what stands in the input may be written.
 
 A small model with worked examples before it often fills a record with the examples' values. With
 `Prompt.meta["copy_from"]` set to a text, the strings of the answer's JSON fields are decoded as spans of that text
-(what comes before and after them is free; fields named in `meta["copy_skip"]` too). `meta["copy_match"]` maps a field to
-a regular expression that must match where its span starts (what an order number looks like, say). The pointer idea is that of
-pointer-generator networks (See et al. 2017, arXiv 1704.04368), done by masking instead of a learnt gate.
+(what comes before and after them is free; fields named in `meta["copy_skip"]` too). `meta["copy_match"]` maps a field
+to a regular expression that must match where its span starts (what an order number looks like, say). The pointer idea
+is that of pointer-generator networks (See et al. 2017, arXiv 1704.04368), done by masking instead of a learnt gate.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import regex
 
-MAX_WORDS = 2000  # starts of a span in one text
+MAX_SPANS = 2000  # of one text
 SPAN_TOKENS = 40
+SECONDS = 1.0  # that a pattern may take on one text
+NUMBER_WORDS = [
+    "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+]  # fmt: skip
 _WORD = re.compile(r"\w[\w.+/&@'’#-]*|#\w[\w/-]*")
+_NUMBER = re.compile(
+    r"(?<![\w/.:,#+-])\d{1,3}(?![\w/:-]|[.,]\d)|\b(?:" + "|".join(NUMBER_WORDS) + r")\b", re.IGNORECASE
+)
 _OPEN = re.compile(r'"([^"\\]{1,80})"\s*:\s*"((?:[^"\\]|\\.)*)$')  # a field whose string is not closed yet
+_VALUE = re.compile(r'"([^"\\]{1,80})"\s*:(\s*[^\s",{}\[\]]*)$')  # a field whose value has begun without a string
 
-
-class Copying:
-    """The spans of one text, as token sequences; shared by all samples of a prompt."""
-
-    def __init__(self, tokenizer: Any, text: str, skip: Iterable[str], match: Mapping[str, str], ends: Ends) -> None:
-        self.skip = frozenset(skip)
-        self.ends = ends
-        starts = [m.start() for m in _WORD.finditer(text)][:MAX_WORDS]
-        tails = [text[s : s + 6 * SPAN_TOKENS].split("\n")[0] for s in dict.fromkeys(starts)]
-        encoded = tokenizer(tails, add_special_tokens=False)["input_ids"] if tails else []
-        self.spans = [tuple(ids[:SPAN_TOKENS]) for ids in encoded]
-        self.matching = {
-            field: [span for span, tail in zip(self.spans, tails) if regex.match(pattern, tail, timeout=1.0)]
-            for field, pattern in match.items()
-        }
-
-    def allowed(self, text: str, value: tuple[int, ...]) -> list[int] | None:
-        """Token ids that may follow, or None if all may. `value`: the tokens written inside the open string."""
-        opened = _OPEN.search(text)
-        if opened is None or opened[1] in self.skip:
-            return None
-        count = len(value)
-        spans = self.matching.get(opened[1], self.spans)
-        follow = {span[count] for span in spans if len(span) > count and span[:count] == value}
-        if count:
-            follow.update(self.ends.closing)
-        return sorted(follow) or None
+Tokens = tuple[int, ...]
 
 
 class Ends:
-    """Which tokens of a vocabulary open and close a JSON string."""
+    """Which tokens of a vocabulary open and close a JSON value."""
 
     def __init__(self, tokenizer: Any) -> None:
-        size = len(tokenizer)
-        texts = tokenizer.batch_decode([[i] for i in range(size)])
-        self.closing = [i for i, t in enumerate(texts) if t in ('"', '",', '"}', '"}\n', '",\n')]
-        self.text = texts
+        self.text: list[str] = tokenizer.batch_decode([[i] for i in range(len(tokenizer))])
+        self.closing = self._like('"', '",', '"}', '"}\n', '",\n')
+        self.opening = self._like('"', ' "')
+        self.null = self._like("null", " null")
+        self.after_number = self._like(",", "}", "}\n", ",\n")
+        self.digits = [i for i, t in enumerate(self.text) if re.fullmatch(r" ?[0-9]{0,3}", t) and t]
+
+    def _like(self, *texts: str) -> list[int]:
+        return [i for i, t in enumerate(self.text) if t in texts]
+
+
+class Copying:
+    """What the fields of one answer may hold; shared by all samples of a prompt. `wish` is the prompt's meta."""
+
+    def __init__(self, tokenizer: Any, wish: Mapping[str, Any], ends: Ends) -> None:
+        text = str(wish["copy_from"])
+        self.ends = ends
+        self.skip = frozenset(wish.get("copy_skip", ()))
+        found = re.finditer(_NUMBER, text)
+        words = {word: i for i, word in enumerate(NUMBER_WORDS, 1)}
+        values = sorted({str(words.get(m[0].casefold(), m[0])) for m in found})
+        self.numbers = {field: [*values, "null"] for field in wish.get("copy_numbers", ())}
+        starts = [m.start() for m in _WORD.finditer(text)][:MAX_SPANS]
+        tails = [text[s : s + 6 * SPAN_TOKENS].split("\n")[0] for s in starts]
+        self.spans = _encode(tokenizer, tails)
+        self.starting = {
+            field: [span for span, tail in zip(self.spans, tails) if regex.match(pattern, tail, timeout=SECONDS)]
+            for field, pattern in wish.get("copy_start", {}).items()
+        }
+        self.whole = {
+            field: _encode(tokenizer, [m[0] for m in regex.finditer(pattern, text, timeout=SECONDS)][:MAX_SPANS])
+            for field, pattern in wish.get("copy_match", {}).items()
+        }
+
+    def allowed(self, text: str, value: Tokens) -> list[int] | None:
+        """Token ids that may follow `text`, or None if all may. `value`: tokens written inside the open string."""
+        if opened := _OPEN.search(text):
+            return None if opened[1] in self.skip else self._inside(opened[1], value)
+        begun = _VALUE.search(text)
+        if begun is None:
+            return None
+        field, written = begun[1], begun[2].strip()
+        if field in self.numbers:
+            return self._number(self.numbers[field], written)
+        if field in self.whole and not written:
+            return self.ends.opening if self.whole[field] else self.ends.null
+        return None
+
+    def _inside(self, field: str, value: Tokens) -> list[int] | None:
+        count = len(value)
+        spans = self.whole.get(field) or self.starting.get(field, self.spans)
+        follow = {span[count] for span in spans if len(span) > count and span[:count] == value}
+        # One of several whole values may go on where another ends, so both are open then.
+        if value in spans if field in self.whole else count:
+            follow.update(self.ends.closing)
+        return sorted(follow) or None
+
+    def _number(self, values: list[str], written: str) -> list[int] | None:
+        follow = [i for i in self.ends.digits if any(v.startswith(written + self.ends.text[i].strip()) for v in values)]
+        if not written:
+            follow += self.ends.null
+        if written in values:
+            follow = [i for i in follow if self.ends.text[i].strip()] + self.ends.after_number
+        return follow or None
+
+
+def _encode(tokenizer: Any, texts: list[str]) -> list[Tokens]:
+    distinct = list(dict.fromkeys(texts))
+    encoded = tokenizer(distinct, add_special_tokens=False)["input_ids"] if distinct else []
+    return [tuple(ids[:SPAN_TOKENS]) for ids in encoded]
 
 
 class Track:
@@ -65,7 +113,7 @@ class Track:
     def __init__(self, copying: Copying) -> None:
         self.copying = copying
         self.text = ""
-        self.value: tuple[int, ...] = ()
+        self.value: Tokens = ()
 
     def push(self, token: int) -> None:
         piece = self.copying.ends.text[token] if token < len(self.copying.ends.text) else ""

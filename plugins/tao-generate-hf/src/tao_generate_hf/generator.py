@@ -105,13 +105,11 @@ class CausalLM(tao_hub.Generator):
 
     def _copying(self, tokenizer: Any, prompt: Prompt) -> Copying | None:
         """What copy decoding needs, if the prompt asks for it (see `copying`)."""
-        source = prompt.meta.get("copy_from")
-        if not source:
+        if not prompt.meta.get("copy_from"):
             return None
         if self._ends is None:
             self._ends = Ends(tokenizer)
-        skip, match = prompt.meta.get("copy_skip", ()), prompt.meta.get("copy_match", {})
-        return Copying(tokenizer, str(source), skip, match, self._ends)
+        return Copying(tokenizer, prompt.meta, self._ends)
 
     def _tokenize(self, tokenizer: Any, requests: Sequence[Request], room: int) -> list[tuple[int, ...] | Exception]:
         texts: list[str | Exception] = []

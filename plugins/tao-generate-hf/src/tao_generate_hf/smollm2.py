@@ -43,43 +43,72 @@ def convert(gguf: Path, out: Path) -> Path:
     (mean KL 1e-4), and the folder is half as large.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
         model: Any = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
         model.hf_quantizer, model.is_quantized = None, False  # else save_pretrained refuses
         if hasattr(model.config, "quantization_config"):
             del model.config.quantization_config
-        model.config.name_or_path = "SmolLM2-135M-Instruct"
         model.to(torch.bfloat16).save_pretrained(out)
-        tokenizer.save_pretrained(out)
     finally:
         if bars:
             logging.enable_progress_bar()
-    _mend_tokenizer(out)
+    write_tokenizer(gguf, out)
     return out
 
 
-def _mend_tokenizer(folder: Path) -> None:
-    """Put back what the GGUF reader of transformers drops, and name the tokenizer as every version knows it.
+def write_tokenizer(gguf: Path, out: Path) -> None:
+    """Write tokenizer.json, tokenizer_config.json and the chat template from the file's own metadata.
 
-    SmolLM2 was trained with each digit a token of its own ("pre: smollm"); the reader leaves that step out.
+    Not through transformers: its GGUF reader forgets that this model reads each digit as a token of its own
+    ("pre: smollm"), and some of its versions take another eos token.
     """
-    path = folder / "tokenizer.json"
-    data = json.loads(path.read_text(encoding="utf-8"))
-    if data["pre_tokenizer"]["type"] == "ByteLevel":
-        digits = {"type": "Digits", "individual_digits": True}
-        data["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [digits, data["pre_tokenizer"]]}
-        path.write_text(json.dumps(data, ensure_ascii=False), encoding="utf-8")
-    path = folder / "tokenizer_config.json"
-    kept = json.loads(path.read_text(encoding="utf-8"))
-    kept = {k: v for k, v in kept.items() if k not in {"backend", "is_local", "local_files_only"}}
-    kept |= {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 8192}
-    path.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+    from gguf import GGUFReader
+
+    fields = GGUFReader(gguf).fields
+
+    def value(name: str) -> Any:
+        return fields[f"tokenizer.{name}"].contents()
+
+    tokens: list[str] = value("ggml.tokens")
+    control = [i for i, kind in enumerate(value("ggml.token_type")) if kind == 3]
+    plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    bytes_kept = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    first, second = ({"Sequence": {"id": id, "type_id": type_id}} for id, type_id in (("A", 0), ("B", 1)))
+    template = {"type": "TemplateProcessing", "single": [first], "pair": [first, second], "special_tokens": {}}
+    bpe = {
+        "type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": "", "end_of_word_suffix": "",
+        "fuse_unk": False, "byte_fallback": False, "ignore_merges": False,
+        "vocab": {token: i for i, token in enumerate(tokens)},
+        "merges": [merge.split(" ") for merge in value("ggml.merges")],
+    }  # fmt: skip
+    data = {
+        "version": "1.0", "truncation": None, "padding": None,
+        "added_tokens": [{"id": i, "content": tokens[i]} | plain for i in control],
+        "normalizer": None,
+        "pre_tokenizer": {
+            "type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": True}, bytes_kept]
+        },
+        "post_processor": template,
+        "decoder": bytes_kept | {"add_prefix_space": True},
+        "model": bpe,
+    }  # fmt: skip
+    config = {
+        "bos_token": tokens[value("ggml.bos_token_id")],
+        "eos_token": tokens[value("ggml.eos_token_id")],
+        "model_max_length": 8192,
+        "pad_token": tokens[value("ggml.padding_token_id")],
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "unk_token": tokens[value("ggml.unknown_token_id")],
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "tokenizer.json").write_text(json.dumps(data, ensure_ascii=False), encoding="utf-8")
+    (out / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    (out / "chat_template.jinja").write_text(value("chat_template"), encoding="utf-8")
 
 
 def _installed() -> Path | None:

@@ -17,6 +17,8 @@ from .encoder import Encoder
 CACHED = 65_536  # input texts whose similarities are kept: a few floats each
 MAX_SENTENCES = 64
 MAX_CHARS = 20_000  # of an input; the encoder itself reads a few hundred tokens of a text
+MIN_WORDS = 3  # of a piece inside a sentence
+_SEPARATOR = re.compile(r"\t| \| |;| / |: |=| -- |\"| > ")
 _SENTENCE_END = re.compile(r"(?<=[.!?;])\s+|\n+")
 
 
@@ -134,5 +136,8 @@ def _sentences_of(description: str | list[str]) -> list[str]:
 def _pieces(text: str, pooling: str) -> list[str]:
     """What is encoded for a text: the whole, its sentences, or the whole and then its sentences."""
     text = text.strip()[:MAX_CHARS]
-    sentences = [s.strip() for s in _SENTENCE_END.split(text) if s.strip()][:MAX_SENTENCES] or [text]
+    sentences = [s.strip() for s in _SENTENCE_END.split(text) if s.strip()]
+    # What people say stands between separators of rows, forms, quotes and speakers, too.
+    finer = [f.strip() for s in sentences for f in _SEPARATOR.split(s) if len(f.split()) >= MIN_WORDS]
+    sentences = list(dict.fromkeys([*sentences, *finer]))[:MAX_SENTENCES] or [text]
     return {"whole": [text], "sentences": sentences}.get(pooling, [text, *sentences])

@@ -1,0 +1,66 @@
+"""What each reward adds: runs of the same store whose plans differ by that one reward, compared on identical items."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .config import Plan, load_plan
+from .history import History
+from .stats import compare, proportion_interval
+
+
+def without(plan: Plan, label: str) -> Plan:
+    """The plan with the reward `label` left out. Raises ValueError if it has none of that label."""
+    rest = [use for use in plan.rewards if use.key != label]
+    if len(rest) == len(plan.rewards):
+        raise ValueError(f"no reward {label!r} in the plan; its rewards: {', '.join(u.key for u in plan.rewards)}")
+    return plan.model_copy(update={"rewards": rest})
+
+
+def what_each_adds(
+    history: History, run: Mapping[str, Any], split: str, metric: str, suite: str
+) -> list[dict[str, Any]]:
+    """For each reward that a sibling run left out: the metric with and without it after the last common round."""
+    plan = load_plan(run["plan"])
+    found = []
+    for other in history.runs():
+        if other["id"] == run["id"] or not other["plan"].get("rewards"):
+            continue
+        label = _missing(plan, load_plan(other["plan"]))
+        if not label:
+            continue
+        common = min(run["rounds"], other["rounds"])
+        with_, without_ = (_values(history, r["id"], split, f"round {common}") for r in (run, other))
+        if common and with_ and with_.keys() == without_.keys():
+            delta = compare(without_, with_, metric=metric, suite=suite)
+            found.append({
+                "reward": label, "metric": metric, "split": split, "n": delta.n, "p": delta.p,
+                "with": _level(list(with_.values())), "without": _level(list(without_.values())),
+                "delta": delta.delta, "low": delta.low, "high": delta.high, "note": f"after round {common}",
+            })  # fmt: skip
+    return found
+
+
+def _missing(plan: Plan, other: Plan) -> str:
+    """The one reward that `other` lacks if all else is the same, else ""."""
+    mine, theirs = plan.as_dict(), other.as_dict()
+    for key in ("rounds", "timeout", "rewards"):
+        mine.pop(key)
+        theirs.pop(key)
+    lacking = [use.key for use in plan.rewards if use not in other.rewards]
+    alike = mine == theirs and all(use in plan.rewards for use in other.rewards)
+    return lacking[0] if alike and len(lacking) == 1 else ""
+
+
+def _values(history: History, run: int, split: str, label: str) -> dict[int, float | None]:
+    for e in history.evals(run):
+        if e["split"] == split and e["label"] == label:
+            return {i["position"]: i["value"] for i in history.eval_items(e["id"])}
+    return {}
+
+
+def _level(values: Sequence[float | None]) -> dict[str, float]:
+    known = [v or 0.0 for v in values]
+    low, high = proportion_interval(sum(known), len(known))
+    return {"value": sum(known) / len(known), "low": low, "high": high}
