@@ -3,8 +3,11 @@
     python benchmarks/speed/generate_hf.py [--model smollm2] [--prompts 32] [--samples 4] [--dtype auto] [--repeats 3]
 
 The prompts are what tuning asks: a system prompt with worked examples that all share (400 tokens), a message of about
-100 tokens each; every sample writes exactly `--new` tokens, so both sides do the same work. The order of the two
-alternates, the best of the repeats counts. Prints one JSON object.
+100 tokens each; every sample writes exactly `--new` tokens, so both sides do the same work. The best of the
+repeats counts. Prints one JSON object.
+
+Measured with the defaults, one thread of an AVX512-BF16 server core, other work beside it: 314 against 33 tokens/s
+(9.4 times); plain `generate` copies the prefix of all rows at each step. Without a prefix the gap is smaller.
 """
 
 from __future__ import annotations
