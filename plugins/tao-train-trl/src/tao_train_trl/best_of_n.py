@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,8 @@ class BestOfN(tao_hub.Trainer):
             raise ValueError("merge=false would lose the adapter the policy already has; use merge=true")
         chosen = choose(groups, options.min_score, options.max_examples, options.seed)
         began = time.monotonic()
-        with checkpoint.fresh_folder(Path(out)) as work:
+        with checkpoint.fresh_folder(Path(out)) as work, warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # names transformers changed and TRL and peft still use
             record = self._train(chosen, start, work, progress or Progress())
             record["seconds"] = round(time.monotonic() - began, 1)
             checkpoint.write_record(work, record)

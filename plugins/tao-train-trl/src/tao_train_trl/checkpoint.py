@@ -74,6 +74,7 @@ def load(model: str, adapter: str | None, dtype: str) -> tuple[Any, Any, Any]:
             from peft import PeftModel
 
             loaded = PeftModel.from_pretrained(loaded.float(), adapter).merge_and_unload()
+    loaded.requires_grad_(True)  # peft leaves what it merged into frozen
     return loaded.to(getattr(torch, dtype)), tokenizer, stored
 
 

@@ -14,16 +14,16 @@ import torch
 from datasets import Dataset
 from peft import LoraConfig, get_peft_model
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 from transformers import PrinterCallback, TrainerCallback, set_seed
 from trl import SFTConfig, SFTTrainer
 
 from tao_hub.components import Progress
 
+from . import shared_prefix
+
 LEARNING_RATE, LORA_LEARNING_RATE = 1e-4, 1e-3
 
-SHORTEST_PREFIX = 16  # tokens; below it a second pass costs more than it saves
-LOSS_CHUNK = 2048  # positions whose logits are in memory together
+LOSS_CHUNK = 512  # positions whose logits are in memory together
 # configuration entries that say a model does more with its logits than project: TRL's own loss knows them all
 LOGIT_CHANGES = ("final_logit_softcapping", "logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling")
 
@@ -46,6 +46,7 @@ class MasterAdamW(torch.optim.AdamW):
     def step(self, closure: Any = None) -> Any:
         for master, parameter in zip(self.masters, self.working):
             master.grad = None if parameter.grad is None else parameter.grad.float()
+            parameter.grad = None  # both at once would cost memory
         result = super().step(closure)
         for master, parameter in zip(self.masters, self.working):
             parameter.copy_(master)
@@ -82,73 +83,119 @@ class LengthSampler(torch.utils.data.Sampler[int]):
 class CompletionTrainer(SFTTrainer):
     """SFTTrainer whose loss projects only the positions it counts and computes a batch's common prefix once.
 
-    TRL's own loss projects every position where there is no Triton, so it is replaced on CPUs only.
+    TRL's own loss projects every position where there is no Triton; with `own_loss` False it is left as it is.
     """
+
+    own_loss = True
+    warmup = 0.0
+    schedule = "constant"
 
     def _get_train_sampler(self, train_dataset: Any = None) -> LengthSampler:
         lengths = [len(ids) for ids in self.train_dataset["input_ids"]]
         return LengthSampler(lengths, self.args.per_device_train_batch_size, self.args.seed)
 
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        def factor(step: int) -> float:
+            return learning_rate_factor(step, num_training_steps, self.warmup, self.schedule)
+
+        self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, factor)
+        return self.lr_scheduler
+
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-        config = inner.config.get_text_config()
-        changed = any(getattr(config, name, None) is not None for name in LOGIT_CHANGES)
-        on_cpu = inputs["input_ids"].device.type == "cpu"
-        if return_outputs or changed or not on_cpu or self.args.gradient_checkpointing or self.aux_loss_enabled:
+        if return_outputs or not self.own_loss:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        inner = _unwrapped(model)
         total, count = completion_loss(inner, inputs["input_ids"], inputs["attention_mask"], inputs["labels"])
         return total / (count if num_items_in_batch is None else num_items_in_batch)
 
 
+def learning_rate_factor(step: int, steps: int, warmup: float, schedule: str) -> float:
+    """Share of the peak learning rate in step 0 … `steps` - 1. No step is idle: the first warm-up step is not zero,
+    as it is in transformers' schedules, nor is the last one."""
+    rising = math.ceil(warmup * steps)
+    if step < rising:
+        return (step + 1) / (rising + 1)
+    done = (step - rising) / max(1, steps - rising)
+    return {"constant": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}[schedule]
+
+
+def _unwrapped(model: Any) -> Any:
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def _projects_only(model: Any) -> bool:
+    """Whether the model's logits are its head's output, with nothing done to them and no loss beside them."""
+    config = model.config.get_text_config()
+    changed = any(getattr(config, name, None) is not None for name in LOGIT_CHANGES)
+    return not changed and not hasattr(config, "output_router_logits")
+
+
 def completion_loss(
-    model: Any, ids: torch.Tensor, mask: torch.Tensor, labels: torch.Tensor, share: bool = True
+    model: Any, ids: torch.Tensor, mask: torch.Tensor, labels: torch.Tensor
 ) -> tuple[torch.Tensor, int]:
     """Sum of the negative log-likelihoods of `labels` (-100: not counted) in nats, and how many there are.
 
-    All three are (B, T), padded on the right. The rows' common prefix is computed once and its keys and values are
-    handed to all rows, gradient and all: the same function of the weights, to rounding.
+    All three are (B, T), padded on the right. A model that attends by `shared_prefix.ATTENTION` computes the rows'
+    common prefix once: the same function of the weights, to rounding.
     """
-    prefix = common_prefix(ids, mask, labels) if share else 0
-    rows = ids.shape[0]
-    if prefix < SHORTEST_PREFIX or rows < 2 or not _keeps_whole_past(model):
-        hidden = model.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state  # (B, T, H)
-    else:
-        past = model.base_model(input_ids=ids[:1, :prefix], use_cache=True).past_key_values
-        past.batch_repeat_interleave(rows)
-        hidden = model.base_model(
-            input_ids=ids[:, prefix:], attention_mask=mask, past_key_values=past, use_cache=True
-        ).last_hidden_state  # (B, T - prefix, H)
+    if model.config._attn_implementation == shared_prefix.ATTENTION:
+        prefix = common_prefix(ids, mask, labels)
+        hidden = shared_prefix.hidden_states(model, ids, prefix)  # (B, T - prefix, H)
         labels = labels[:, prefix:]
+    else:
+        hidden = model.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state  # (B, T, H)
     counted = labels[:, 1:] != -100
     answers = labels[:, 1:][counted]  # (N,)
     states = hidden[:, :-1][counted]  # (N, H): the state before each counted token
-    head = model.get_output_embeddings()
-    return _nll(head, states, answers), len(answers)
+    return _nll(model.get_output_embeddings(), states, answers), len(answers)
 
 
-def _nll(head: Any, states: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
-    def chunk(h: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        return F.cross_entropy(head(h).float(), y, reduction="sum")
+def _nll(head: torch.nn.Module, states: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
+    if getattr(head, "bias", None) is not None:
+        return F.cross_entropy(head(states).float(), answers, reduction="sum")
+    loss: torch.Tensor = ProjectedLoss.apply(states, head.weight, answers)
+    return loss
 
-    if len(answers) <= LOSS_CHUNK:
-        return chunk(states, answers)
-    parts = zip(states.split(LOSS_CHUNK), answers.split(LOSS_CHUNK))
-    return torch.stack([checkpoint(chunk, h, y, use_reentrant=False) for h, y in parts]).sum()
+
+class ProjectedLoss(torch.autograd.Function):
+    """Sum of the cross-entropies of `states` (N, H) projected by `weight` (V, H) against `answers` (N,).
+
+    The gradients are computed along with the loss, piece by piece, so at most `LOSS_CHUNK` x V logits exist at a
+    time and none is computed twice. (The idea of Liger's fused linear cross-entropy, Hsu et al. 2024.)
+    """
+
+    @staticmethod
+    def forward(ctx: Any, states: torch.Tensor, weight: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
+        total = torch.zeros((), dtype=torch.float32, device=states.device)
+        by_state = torch.empty_like(states)
+        by_weight = torch.zeros_like(weight, dtype=torch.float32) if ctx.needs_input_grad[1] else None
+        for start in range(0, len(answers), LOSS_CHUNK):
+            piece = slice(start, start + LOSS_CHUNK)
+            logits = F.linear(states[piece], weight).float()  # (C, V)
+            target = answers[piece, None]
+            logits -= logits.logsumexp(1, keepdim=True)
+            total -= logits.gather(1, target).sum()
+            logits.exp_()  # probabilities; less 1 at the target they are the gradient
+            logits.scatter_add_(1, target, -torch.ones_like(target, dtype=logits.dtype))
+            slope = logits.to(states.dtype)
+            by_state[piece] = slope @ weight
+            if by_weight is not None:
+                by_weight += slope.T @ states[piece]
+        ctx.save_for_backward(by_state, None if by_weight is None else by_weight.to(weight.dtype))
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, scale: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        by_state, by_weight = ctx.saved_tensors
+        return by_state * scale, None if by_weight is None else by_weight * scale, None
 
 
 def common_prefix(ids: torch.Tensor, mask: torch.Tensor, labels: torch.Tensor) -> int:
     """How many tokens all rows begin with, stopping before the state that predicts the first counted token."""
     same = (ids == ids[:1]).all(0) & mask.bool().all(0) & (labels == -100).all(0)  # (T,)
     return max(0, int(same.long().cumprod(0).sum()) - 1)
-
-
-def _keeps_whole_past(model: Any) -> bool:
-    """Whether every layer attends to all of the past, so that a cached prefix is the prefix."""
-    config = model.config.get_text_config()
-    kinds = getattr(config, "layer_types", None) or ["full_attention"]
-    return set(kinds) == {"full_attention"} and not getattr(config, "sliding_window", None)
 
 
 def fit(
@@ -166,6 +213,10 @@ def fit(
     With `lora_rank` the model comes back wrapped by peft, adapters not merged.
     """
     set_seed(options.seed)
+    before = model.config._attn_implementation
+    own_loss = device == "cpu" and not options.gradient_checkpointing and _projects_only(model)
+    if own_loss and shared_prefix.usable(model):
+        model.set_attn_implementation(shared_prefix.ATTENTION)
     if options.lora_rank:
         model = _with_adapters(model, options)
     default_rate = LORA_LEARNING_RATE if options.lora_rank else LEARNING_RATE
@@ -175,8 +226,6 @@ def fit(
         learning_rate=options.learning_rate or default_rate,
         per_device_train_batch_size=options.batch_size,
         gradient_accumulation_steps=options.accumulate,
-        warmup_steps=options.warmup,
-        lr_scheduler_type=options.schedule if options.schedule != "constant" else "constant_with_warmup",
         weight_decay=options.weight_decay,
         max_grad_norm=options.max_grad_norm,
         gradient_checkpointing=options.gradient_checkpointing,
@@ -201,8 +250,10 @@ def fit(
         optimizer_cls_and_kwargs=(MasterAdamW, {"lr": config.learning_rate, "fused": True}),
     )
     trainer.remove_callback(PrinterCallback)  # it prints to stdout, where results belong
+    trainer.own_loss, trainer.warmup, trainer.schedule = own_loss, options.warmup, options.schedule
     trainer.train()
     progress.finish()
+    _unwrapped(trainer.model).set_attn_implementation(before)
     if not math.isfinite(report.losses[-1]):
         raise ValueError(f"the loss became {report.losses[-1]}: lower learning_rate ({config.learning_rate})")
     return trainer.model, report.losses
