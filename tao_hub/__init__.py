@@ -29,6 +29,8 @@ _LAZY = {name: home for home, names in _HOMES.items() for name in names.split()}
 _LAZY["eval"] = "loop"  # the command's name; `evaluate` is the same function without hiding the builtin
 
 if TYPE_CHECKING:
+    from .ablations import without
+    from .commands.stages import tune_and_report
     from .components import (
         Component,
         Engine,
@@ -41,8 +43,6 @@ if TYPE_CHECKING:
         Suite,
         Trainer,
     )
-    from .ablations import without
-    from .commands.stages import tune_and_report
     from .config import Plan, load_plan
     from .errors import GateFailed, LabelLeak, PluginError, StoreError, TaoHubError, UsageError
     from .hookspecs import hookimpl

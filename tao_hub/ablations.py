@@ -53,10 +53,10 @@ def _missing(plan: Plan, other: Plan) -> str:
     return lacking[0] if alike and len(lacking) == 1 else ""
 
 
-def _values(history: History, run: int, split: str, label: str) -> dict[int, float | None]:
+def _values(history: History, run: int, split: str, label: str) -> dict[str, float | None]:
     for e in history.evals(run):
         if e["split"] == split and e["label"] == label:
-            return {i["position"]: i["value"] for i in history.eval_items(e["id"])}
+            return {str(i["position"]): i["value"] for i in history.eval_items(e["id"])}
     return {}
 
 

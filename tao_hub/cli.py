@@ -47,7 +47,7 @@ class Cli(click.Group):
             module = import_module(f"tao_hub.commands.{CORE[name][0]}")
             command: click.Command = getattr(module, f"{name}_command")
             return command
-        self._load_plugins(ctx)
+        self.load_plugins(ctx)
         return self.commands.get(name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -61,10 +61,12 @@ class Cli(click.Group):
         except click.UsageError as error:
             broken = [p for p in hub(ctx).plugins if p.error]
             if broken:
-                error.message += f" (broken plugins: {', '.join(p.name for p in broken)}; see `tao-hub plugins`)"
+                names = ", ".join(p.name for p in broken)
+                raise click.UsageError(f"{error.message} (broken plugins: {names}; see `tao-hub plugins`)", ctx) from error
             raise
 
-    def _load_plugins(self, ctx: click.Context) -> None:
+    def load_plugins(self, ctx: click.Context) -> None:
+        """Add the commands of plugins, once."""
         if not self._plugins_loaded:
             hub(ctx).add_commands(self)
             self._plugins_loaded = True
@@ -74,7 +76,7 @@ class Cli(click.Group):
 
         found = read()
         if found is None:
-            self._load_plugins(ctx)
+            self.load_plugins(ctx)
             found = {n: c.get_short_help_str(80) for n, c in self.commands.items()}
             write(found)
         return found

@@ -121,7 +121,7 @@ class Plan(_Table):
     candidates: list[Source] = pydantic.Field(default_factory=list)
     combine: list[Combination] = pydantic.Field(default_factory=list)
     rewards: list[RewardUse] = pydantic.Field(default_factory=list)
-    train: Training = pydantic.Field(default_factory=Training)
+    train: Training = Training()
     eval: list[EvalUse] = pydantic.Field(default_factory=list)
     baselines: list[Baseline] = pydantic.Field(default_factory=list)
 

@@ -86,7 +86,7 @@ class History:
 
     def seconds(self, run: int) -> dict[str, float]:
         sql = "SELECT stage, sum(seconds) FROM timings WHERE run = ? GROUP BY stage ORDER BY stage"
-        return dict(self.store.rows(sql, [run]))  # type: ignore[arg-type]
+        return dict(self.store.rows(sql, [run]))
 
     # -- rounds -------------------------------------------------------------------------------------------------
 

@@ -39,17 +39,23 @@ class Entry:
         return self.name.split("/", 1)[1]
 
     def load(self) -> type[Component]:
-        if isinstance(self.target, type):
-            return cast("type[Component]", self.target)
-        module, _, attribute = self.target.partition(":")
-        try:
-            loaded = getattr(import_module(module), attribute)
-        except Exception as error:
+        """The class itself. Raises PluginError if it cannot be imported or is no component of this kind."""
+        loaded: Any = self.target
+        if isinstance(loaded, str):
+            module, _, attribute = loaded.partition(":")
+            try:
+                loaded = getattr(import_module(module), attribute)
+            except (Exception, SystemExit) as error:
+                raise PluginError(
+                    f"{self.kind} {self.name!r} of {self.plugin.label} cannot be imported: "
+                    f"{type(error).__name__}: {error} (see `tao-hub plugins`)"
+                ) from error
+        base = _base(self.kind)
+        if not (isinstance(loaded, type) and issubclass(loaded, base)):
             raise PluginError(
-                f"{self.kind} {self.name!r} of {self.plugin.label} cannot be imported: "
-                f"{type(error).__name__}: {error} (see `tao-hub plugins`)"
-            ) from error
-        return cast("type[Component]", loaded)
+                f"{self.kind} {self.name!r} of {self.plugin.label}: {self.target} is no tao_hub.{base.__name__}"
+            )
+        return loaded
 
 
 @dataclass
@@ -152,7 +158,7 @@ class Hub:
                 taken += [n for n in cli.commands if n not in before and n in getattr(cli, "core_commands", ())]
                 if taken:
                     raise PluginError(f"command {taken[0]!r} is taken; {plugin.distribution} must use another name")
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 cli.commands.clear()
                 cli.commands.update(before)
                 plugin.error, plugin.hint = f"{type(error).__name__}: {error}", _where(error)
@@ -277,6 +283,12 @@ def _entry(kind: str, name: str, target: str | type, summary: str, plugin: Plugi
     if any(e.kind == kind and e.name == qualified for e in staged):
         raise PluginError(f"registers {kind} {name!r} twice")
     return Entry(kind, qualified, target, summary, plugin)
+
+
+def _base(kind: str) -> type[Component]:
+    from . import components
+
+    return cast("type[Component]", getattr(components, kind.capitalize()))
 
 
 def _distribution(point: metadata.EntryPoint) -> tuple[str, str]:

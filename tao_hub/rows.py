@@ -43,7 +43,9 @@ def score_rows(
     skip_invalid: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, int]:
-    """Write one row per input row to `target`, in the same order; returns counts {"rows", "scored", "errors", "skipped"}.
+    """Write one row per input row to `target`, in the same order.
+
+    Returns counts {"rows", "scored", "errors", "skipped"}.
 
     Output: {"id", "value": float|null, "error": null|{"type","message"}, "why", "parts"}. Raises UsageError for a
     malformed line (file, line, what was found) before anything is written; with `skip_invalid` such a line gets an

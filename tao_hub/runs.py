@@ -74,8 +74,8 @@ def worked_examples(session: Session, plan: Plan) -> int:
 
 
 def _flat(record: dict[str, Any]) -> dict[str, Any]:
-    flat = {k: v for k, v in record.items() if not isinstance(v, dict)}
-    return flat | record.get("libraries", {})
+    flat: dict[str, Any] = {k: v for k, v in record.items() if not isinstance(v, dict)}
+    return {**flat, **record.get("libraries", {})}
 
 
 def quality_rows(history: History, run: int, done: Eval, name: str, parts: Sequence[str]) -> list[dict[str, Any]]:
@@ -188,8 +188,8 @@ def show_prompts(
     at = rounds[-1]["number"]
     sql = (
         "SELECT c.prompt, i.item, p.messages FROM (SELECT prompt, min(item) AS item, min(position) AS position "
-        "FROM items WHERE suite = ? AND (? = '' OR item = ?) GROUP BY prompt) i JOIN prompts p ON p.id = i.prompt JOIN chosen c "
-        "ON c.prompt = p.id AND c.run = ? AND c.round = ? ORDER BY i.position LIMIT ?"
+        "FROM items WHERE suite = ? AND (? = '' OR item = ?) GROUP BY prompt) i JOIN prompts p ON p.id = i.prompt "
+        "JOIN chosen c ON c.prompt = p.id AND c.run = ? AND c.round = ? ORDER BY i.position LIMIT ?"
     )
     _, suite = session.suite(plan.suite_ref)
     found = list(session.store.rows(sql, [suite, prompt, prompt, run["id"], at, limit]))
@@ -218,8 +218,10 @@ def _one_prompt(session: Session, plan: Plan, run: int, r: dict[str, Any], row: 
                 "raw": c.raw, "finish_reason": c.finish_reason, "error": c.error,
                 "chosen": bool(chosen and chosen[0] == c.id),
                 "total": None if t is None else t.value, "rejected": why,
-                "scores": {k: {"value": s.value, "error": s.error and dict(s.error), "why": s.why, "parts": dict(s.parts)}
-                           for k, s in scores.items()},
+                "scores": {
+                    k: {"value": s.value, "error": s.error and dict(s.error), "why": s.why, "parts": dict(s.parts)}
+                    for k, s in scores.items()
+                },
             }
             for c, scores, t, why in zip(group.candidates, group.scores, group.totals, group.rejected)
         ],

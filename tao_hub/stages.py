@@ -139,6 +139,8 @@ def _completions(
             if item is None:
                 return
             job = left.pop(indices[item[0]])
+            if not isinstance(item[1], Exception) and len(item[1]) != job.request.n:
+                raise ValueError(f"{policy.ref.name} gave {len(item[1])} completions where {job.request.n} were asked")
             yield job, cast("list[Completion] | Exception", item[1])
 
     try:

@@ -32,10 +32,11 @@ def table(columns: list[str], rows: list[list[str]]) -> None:
 
 @click.command("plugins")
 @json_option
-def plugins_command(as_json: bool) -> None:
+@click.pass_context
+def plugins_command(ctx: click.Context, as_json: bool) -> None:
     """List plugins: version, distribution, what each registers, what is broken and why."""
-    found = hub()
-    found.add_commands(click.Group())  # so that a plugin whose commands fail shows as broken
+    found = hub(ctx)
+    cli.load_plugins(ctx)  # so that a plugin whose commands fail shows as broken
     rows = [
         {
             "name": p.name, "distribution": p.distribution, "version": p.version, "error": p.error or None,

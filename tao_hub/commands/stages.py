@@ -325,9 +325,9 @@ def compare_command(run: str, before: str, after: str, store: Path, as_json: boo
         for e in [e for e in evals if e["label"] == before]:
             same = (after, e["split"], e["suite_row"])
             for f in [f for f in evals if (f["label"], f["split"], f["suite_row"]) == same]:
-                pair = [Eval(x["id"], x["label"], x["split"], x["round"]) for x in (e, f)]
+                old, new = (Eval(x["id"], x["label"], x["split"], x["round"]) for x in (e, f))
                 ref = history.suite_ref(e["suite_row"])
-                deltas += [d.__dict__ | {"split": e["split"]} for d in compare(s, found["id"], ref, *pair)]
+                deltas += [d.__dict__ | {"split": e["split"]} for d in compare(s, found["id"], ref, old, new)]
         if not deltas:
             labels = sorted({e["label"] for e in evals})
             pair_of = f"{before!r} and {after!r}"
