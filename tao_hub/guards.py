@@ -32,9 +32,9 @@ def labels_used(session: Session, plan: Plan) -> int:
     seen = any(session.reward(use.ref, plan.suite_ref).reward.uses_reference for use in plan.rewards)
     if not seen:
         return 0
-    part = session.slice(plan.suite_ref, plan.split, plan.prompts)
-    sql = "SELECT count(*) FROM items WHERE suite = ? AND split = ? AND position < ? AND reference IS NOT NULL"
-    found = session.store.one(sql, part.where)
+    sql = "SELECT count(reference) FROM (SELECT reference FROM items WHERE suite = ? AND split = ? LIMIT ?)"
+    limit = -1 if plan.prompts is None else plan.prompts
+    found = session.store.one(sql, [session.suite(plan.suite_ref)[1], plan.split, limit])
     return int(found[0]) if found else 0
 
 
@@ -43,9 +43,9 @@ def tuning_slice(session: Session, plan: Plan, check: bool = False) -> Slice:
 
     With `check`, raises LabelLeak listing overlapping prompts, and UsageError if nothing is left.
     """
-    suite, row = session.suite(plan.suite_ref)
+    _, row = session.suite(plan.suite_ref)
     if not check and not plan.drop_overlap:
-        return session.store.add_items(row, plan.split, suite.prompts(plan.split), plan.prompts)
+        return session.store.add_items(row, plan.split, session.prompts(plan.suite_ref, plan.split), plan.prompts)
     found = overlap(session, plan)
     if found and not plan.drop_overlap:
         listed = "\n".join(f"  {a} ~ {b}" for a, b in list(found.items())[:SHOWN])
@@ -54,7 +54,7 @@ def tuning_slice(session: Session, plan: Plan, check: bool = False) -> Slice:
             f"{len(found)} tuning prompts also occur in an eval split (exactly or nearly):\n{listed}{more}\n"
             "Remove them from the prompts, or leave them out with --drop-overlap (drop_overlap = true)"
         )
-    kept: Iterator[Prompt] = (p for p in suite.prompts(plan.split) if p.id not in found)
+    kept = (p for name, p in _named(session, plan.suite_ref, plan.split) if name not in found)
     # Without the overlapping ones it is another set of prompts, so it is kept as a split of its own.
     split = f"{plan.split} without overlap" if found else plan.split
     part = session.store.add_items(row, split, kept, plan.prompts)
@@ -67,7 +67,12 @@ def overlap(session: Session, plan: Plan) -> dict[str, str]:
     """Tuning prompt id → "SPLIT:id" of the eval prompt it repeats."""
     held_out = []
     for use in plan.eval:
-        suite, _ = session.suite(Ref(use.suite, use.options) if use.suite else plan.suite_ref)
-        held_out += [(f"{use.split}:{p.id}", p.text) for p in suite.prompts(use.split)]
-    suite, _ = session.suite(plan.suite_ref)
-    return find_overlap(((p.id, p.text) for p in suite.prompts(plan.split)), held_out)
+        suite = Ref(use.suite, use.options) if use.suite else plan.suite_ref
+        held_out += [(f"{use.split}:{name}", p.text) for name, p in _named(session, suite, use.split)]
+    tuning = ((name, p.text) for name, p in _named(session, plan.suite_ref, plan.split))
+    return find_overlap(tuning, held_out)
+
+
+def _named(session: Session, suite: Ref, split: str) -> Iterator[tuple[str, Prompt]]:
+    """Prompts by the name that the store gives them: a prompt without an id is known by its place."""
+    return ((p.id or str(i), p) for i, p in enumerate(session.prompts(suite, split)))

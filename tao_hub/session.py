@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from .components import Generator, GroupReward, Progress, Reward, Strategy, Suite
+from .errors import TaoHubError, UsageError
 from .plugins import Hub
 from .store import Slice, Store
-from .types import Ref, Sampling
+from .types import Prompt, Ref, Sampling
 
 
 @dataclass(frozen=True)
@@ -93,8 +94,18 @@ class Session:
 
     def slice(self, ref: Ref, split: str, limit: int | None = None) -> Slice:
         """Bring a split into the store and return the part of it that a stage covers."""
-        suite, row = self.suite(ref)
-        return self.store.add_items(row, split, suite.prompts(split), limit)
+        return self.store.add_items(self.suite(ref)[1], split, self.prompts(ref, split), limit)
+
+    def prompts(self, ref: Ref, split: str) -> Iterator[Prompt]:
+        """The prompts of a suite's split, lazily. Raises UsageError where the suite has no such split or no data."""
+        suite, _ = self.suite(ref)
+        try:
+            yield from suite.prompts(split)
+        except TaoHubError:
+            raise
+        except Exception as error:
+            kind = "" if isinstance(error, (ValueError, OSError)) else f"{type(error).__name__}: "
+            raise UsageError(f"suite {ref.name}, split {split!r}: {kind}{error}") from error
 
     def policy(self, policy: Ref | str) -> Policy:
         """The policy by content. Raises UsageError or PluginError if it cannot be found."""

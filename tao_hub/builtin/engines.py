@@ -28,6 +28,16 @@ def _call(item: Any) -> Any:
     return _task(item)
 
 
+def _submit(pool: ProcessPoolExecutor, item: Any) -> Future[Any]:
+    """The item's future; a pool that is already broken (by another item) breaks the future, not the caller."""
+    try:
+        return pool.submit(_call, item)
+    except BrokenProcessPool as error:
+        failed: Future[Any] = Future()
+        failed.set_exception(error)
+        return failed
+
+
 class Local(Engine):
     """Runs tasks here (`workers` 1) or in fresh worker processes; a worker that dies costs the item it held."""
 
@@ -52,7 +62,7 @@ class Local(Engine):
         try:
             while True:
                 while len(pending) < 2 * workers and (item := next(source, pending)) is not pending:
-                    pending.append((item, pool.submit(_call, item)))
+                    pending.append((item, _submit(pool, item)))
                 if not pending:
                     return
                 item, future = pending.popleft()
@@ -62,7 +72,7 @@ class Local(Engine):
                     pool.shutdown(wait=False, cancel_futures=True)
                     result = self._alone(packed, item)
                     pool = self._pool(packed)
-                    pending = deque((later, pool.submit(_call, later)) for later, _ in pending)
+                    pending = deque((later, _submit(pool, later)) for later, _ in pending)
                 except Exception as error:
                     result = error
                 yield result

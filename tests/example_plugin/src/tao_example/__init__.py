@@ -1,0 +1,1 @@
+"""A third-party plugin of TAO Hub: what a plugin author writes, no more."""
