@@ -6,8 +6,10 @@ BIN := $(VENV)/bin
 TORCH_INDEX ?=
 MEMBERS := $(wildcard plugins/*/pyproject.toml rewards/*/pyproject.toml)
 EDITABLE := -e . $(patsubst %/pyproject.toml,-e ./%,$(MEMBERS))
+PIP_INSTALL := $(BIN)/python -m pip install -q -c constraints.txt
 export TAO_HUB_DATA ?= $(if $(wildcard ../shared/data),$(abspath ../shared/data))
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
+export PIP_NO_INPUT = 1
 
 .PHONY: quickstart test install install-dev clean
 
@@ -15,9 +17,9 @@ quickstart: install
 	$(BIN)/tao-hub quickstart $(ARGS)
 
 test: install-dev
-	$(BIN)/tao-hub models add smollm2
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/tao-hub models add smollm2
 	$(BIN)/python -m pytest $(ARGS)
 
 install: $(VENV)/.installed
@@ -25,15 +27,17 @@ install-dev: $(VENV)/.installed-dev
 
 $(VENV)/.torch: constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q -c constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
+	$(PIP_INSTALL) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
+	$(PIP_INSTALL) setuptools
 	touch $@
 
+# Without build isolation: built with the pinned setuptools, not with whatever is newest.
 $(VENV)/.installed: $(VENV)/.torch pyproject.toml $(MEMBERS)
-	$(BIN)/python -m pip install -q -c constraints.txt $(EDITABLE)
+	$(PIP_INSTALL) --no-build-isolation $(EDITABLE)
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	$(PIP_INSTALL) --no-build-isolation -e '.[dev]'
 	touch $@
 
 clean:
