@@ -62,7 +62,8 @@ class Cli(click.Group):
             broken = [p for p in hub(ctx).plugins if p.error]
             if broken:
                 names = ", ".join(p.name for p in broken)
-                raise click.UsageError(f"{error.message} (broken plugins: {names}; see `tao-hub plugins`)", ctx) from error
+                why = f"{error.message} (broken plugins: {names}; see `tao-hub plugins`)"
+                raise click.UsageError(why, ctx) from error
             raise
 
     def load_plugins(self, ctx: click.Context) -> None:

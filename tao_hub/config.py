@@ -80,8 +80,8 @@ class RewardUse(_Named):
 class Training(_Table):
     name: str = "trl/best-of-n"
     options: dict[str, Any] = pydantic.Field(default_factory=dict)
-    min_total: float | None = pydantic.Field(None, description="learn only from candidates with at least this total")
-    start: str = pydantic.Field("base", pattern="^(base|current)$", description="weights an update starts from")
+    min_total: float | None = pydantic.Field(default=None, description="least total of a candidate that is learnt from")
+    start: str = pydantic.Field(default="base", pattern="^(base|current)$", description="weights an update starts from")
 
 
 class EvalUse(_Table):

@@ -74,8 +74,6 @@ class Store:
     def _prepare(self, write: bool) -> None:
         self.db.execute("PRAGMA foreign_keys = ON")
         self.db.execute("PRAGMA synchronous = NORMAL")
-        if write:
-            self.db.execute("PRAGMA journal_mode = WAL").fetchone()
         applied = {m.name for m in migrations.applied(self.db)}
         known = {m.name for m in migrations._migrations}
         if applied - known:
@@ -83,6 +81,7 @@ class Store:
         if not applied and self.db.table_names():
             raise StoreError(f"{self.path} is an SQLite file, but no tao-hub store; choose another --store")
         if write:
+            self.db.execute("PRAGMA journal_mode = WAL").fetchone()  # only now: it changes the file
             migrations.apply(self.db)
         elif known - applied:
             raise StoreError(f"{self.path} has an older schema; any writing command brings it up to date")

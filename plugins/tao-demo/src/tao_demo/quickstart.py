@@ -8,18 +8,20 @@ from typing import Any
 import tao_hub
 
 ROUNDS = 2
-PROMPTS = 400
+PROMPTS = 300
+EXAMPLES = 180  # answers an update learns from, at most
+MIN_TOTAL = 3.4  # of 4: below, the votes and the embedding are too unsure to learn from
 DEV = 100  # of dev's 200, to keep the whole thing within ten minutes on two cores
 
 # Round 1 asks the untouched model with eight worked examples; a string of its answer can only be copied from the
 # message. From round 2 on the tuned model, which needs no examples any more, is asked the plain prompt.
 CANDIDATES = [
     {
-        "strategy": "few-shot", "policy": "start", "n": 3, "temperature": 0.7, "max_tokens": 80, "last_round": 1,
+        "strategy": "few-shot", "policy": "start", "n": 2, "temperature": 0.7, "max_tokens": 80, "last_round": 1,
         "options": {"copy_strings": True, "extract": "auto"},
     },
     {
-        "strategy": "direct", "n": 3, "temperature": 0.7, "max_tokens": 80, "first_round": 2,
+        "strategy": "direct", "n": 2, "temperature": 0.7, "max_tokens": 80, "first_round": 2,
         "options": {"copy_strings": True, "extract": "auto"},
     },
 ]  # fmt: skip
@@ -47,7 +49,10 @@ def plan(
         "suite": "inbox", "policy": policy, "rounds": rounds, "seed": seed, "prompts": prompts or PROMPTS,
         "max_tokens": 80, "deterministic": deterministic, "candidates": CANDIDATES,
         "combine": [{"strategy": "assemble"}], "rewards": REWARDS,
-        "train": {"name": "trl/best-of-n", "options": {"epochs": 2}, "start": "base"},
+        "train": {
+            "name": "trl/best-of-n", "start": "base", "min_total": MIN_TOTAL,
+            "options": {"epochs": 2, "lora_rank": 16, "max_examples": EXAMPLES},
+        },
         "eval": splits,
         "baselines": [{"label": "base, one-shot", "strategy": "few-shot", "options": {"k": 1}}],
     })  # fmt: skip

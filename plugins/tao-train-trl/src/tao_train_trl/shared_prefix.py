@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 from transformers import AttentionInterface, AttentionMaskInterface
 
-ATTENTION = "tao_shared_prefix"
+ATTENTION = "tao_trl_shared_prefix"  # the name is global in transformers: other plugins have theirs
 
 
 class Layout(NamedTuple):
