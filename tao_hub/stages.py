@@ -108,7 +108,7 @@ def _draw(
     session: Session, member: Member, policy: Policy, asked: Strategy, sampling: Sampling, jobs: Sequence[_Job]
 ) -> None:
     open_steps: dict[tuple[int, int], dict[int, Completion]] = {}
-    for job, result in _completions(session, policy, sampling, jobs):
+    for job, result in _completions(session, member, policy, sampling, jobs):
         if isinstance(result, Exception):
             failed = Candidate("", "", error=f"{type(result).__name__}: {result}"[:2000])
             rows = [(job.row, replace(failed, index=slot)) for slot in job.slots]
@@ -126,7 +126,7 @@ def _draw(
 
 
 def _completions(
-    session: Session, policy: Policy, sampling: Sampling, jobs: Sequence[_Job]
+    session: Session, member: Member, policy: Policy, sampling: Sampling, jobs: Sequence[_Job]
 ) -> Iterator[tuple[_Job, list[Completion] | Exception]]:
     generator = session.generator(policy)
     left = dict(enumerate(jobs))
@@ -138,26 +138,31 @@ def _completions(
                 item = next(stream, None)
             if item is None:
                 return
-            job = left.pop(indices[item[0]])
-            if not isinstance(item[1], Exception) and len(item[1]) != job.request.n:
-                raise ValueError(f"{policy.ref.name} gave {len(item[1])} completions where {job.request.n} were asked")
-            yield job, cast("list[Completion] | Exception", item[1])
+            result, wanted = cast("list[Completion] | Exception", item[1]), left[indices[item[0]]].request.n
+            if not isinstance(result, Exception) and len(result) != wanted:
+                raise ValueError(f"gave {len(result)} completions where {wanted} were asked")
+            yield left.pop(indices[item[0]]), result
 
     try:
         yield from ask(list(left))
         if left:
-            raise RuntimeError(f"{policy.ref.name} answered {len(jobs) - len(left)} of {len(jobs)} requests")
+            raise RuntimeError(f"answered {len(jobs) - len(left)} of {len(jobs)} requests")
     except TaoHubError:
         raise
     except Exception:
         held: list[tuple[_Job, Exception]] = []  # failures wait until one request succeeds: else the fault is common
+        enough = 3 if session.store.answered(member) else min(3, len(jobs))
         for tried, index in enumerate(list(left), 1):
             try:
                 answered = list(ask([index]))
+                if not answered:
+                    raise RuntimeError("gave no answer")
             except Exception as error:
                 held.append((jobs[index], error))
-                if len(held) == tried and tried >= min(3, len(jobs)):
-                    raise
+                if len(held) == tried and tried >= enough:
+                    plugin = session.hub.find("generator", policy.ref.name).plugin
+                    what = f"{type(error).__name__}: {error}"
+                    raise TaoHubError(f"generator {policy.ref.name} ({plugin.label}) failed: {what}") from error
                 continue
             yield from held
             held = []

@@ -215,6 +215,11 @@ class Store:
             raise KeyError(row)
         return _prompt(*found)
 
+    def answered(self, member: Member) -> bool:
+        """Whether the member holds any candidate that did not fail."""
+        sql = "SELECT 1 FROM candidates WHERE policy = ? AND source = ? AND error IS NULL LIMIT 1"
+        return self.one(sql, [member.policy, member.source]) is not None
+
     def add_candidates(self, member: Member, rows: Iterable[tuple[int, Candidate]]) -> None:
         """Write (prompt row id, candidate) in one transaction; a slot that exists keeps what it has."""
         with self.atomic():

@@ -1,0 +1,23 @@
+"""A trainer for tests that learns at once: the answer chosen most often becomes the policy's only one."""
+
+SOURCE = '''
+import json
+from collections import Counter
+import tao_hub
+
+CALLS = []
+
+class Majority(tao_hub.Trainer):
+    """The most frequent best answer becomes the template of an echo policy."""
+    def update(self, groups, start, out, progress=None):
+        CALLS.append(start)
+        best = [g.candidates[i].response for g in groups if (i := g.best()) is not None]
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "chosen.json").write_text(json.dumps(best))
+        ((answer, _),) = Counter(best).most_common(1)
+        return tao_hub.Ref("core/echo", {"template": answer})
+
+@tao_hub.hookimpl
+def register_trainers(register):
+    register("majority", Majority)
+'''

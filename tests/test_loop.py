@@ -1,0 +1,342 @@
+"""The loop: rounds that do only what is owed, learn from what the rewards prefer, and report what the store holds."""
+
+from __future__ import annotations
+
+import copy
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Run, Site, hub_of, write_rows
+from learner import SOURCE
+
+import tao_hub
+from tao_hub import Candidate, Group, Message, Plan, Prompt, Ref, Sampling, Score, Session, UsageError, load_plan, tune
+from tao_hub.compose import compose
+from tao_hub.config import RewardUse
+from tao_hub.history import History
+from tao_hub.loop import evaluate, generate, score
+from tao_hub.runs import run_report, show_prompts
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A suite on disk: 30 prompts without gold, 20 test items whose right answer is yes."""
+    folder = tmp_path / "data"
+    write_rows(folder / "prompts.jsonl", *({"id": f"p{i}", "prompt": f"Is {i} a number?"} for i in range(30)))
+    rows = ({"id": f"t{i}", "prompt": f"Is {i}.5 a number?", "reference": "yes"} for i in range(20))
+    write_rows(folder / "test.jsonl", *rows)
+    return folder
+
+
+def settings(data: Path, **changes: Any) -> dict[str, Any]:
+    return {
+        "suite": "core/jsonl", "suite_options": {"path": str(data)}, "policy": "core/echo",
+        "policy_options": {"replies": ["no", "yes", "perhaps"]}, "rounds": 1, "seed": 3,
+        "candidates": [{"strategy": "direct", "n": 4}],
+        "rewards": [{"name": "rules/regex", "options": {"pattern": "^yes$"}, "gate": 0.5},
+                    {"name": "rules/length", "options": {"target": 5}, "weight": 0.5}],
+        "train": {"name": "learner/majority"}, "eval": [{"split": "test", "sealed": True}], **changes,
+    }  # fmt: skip
+
+
+def plan(data: Path, **changes: Any) -> Plan:
+    return load_plan(settings(data, **changes))
+
+
+def toml(value: Any) -> str:
+    """Enough of a TOML writer for a plan: every value as an inline one."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(k)} = {toml(v)}" for k, v in value.items()) + "}"
+    return "[" + ", ".join(map(toml, value)) + "]" if isinstance(value, list) else json.dumps(value)
+
+
+def write_plan(path: Path, given: dict[str, Any]) -> Path:
+    path.write_text("".join(f"{key} = {toml(value)}\n" for key, value in given.items()), encoding="utf-8")
+    return path
+
+
+def dump(session: Session) -> dict[str, list[Any]]:
+    """All rows that a run makes, without what tells the time."""
+    tables = ("prompts", "items", "candidates", "scores", "rounds", "chosen", "eval_items", "deltas", "policies")
+    return {t: sorted(session.store.rows(f"SELECT * FROM {t}"), key=repr) for t in tables}
+
+
+def test_a_round_learns_what_the_rewards_prefer_and_measures_it(site: Site, tmp_path: Path, data: Path) -> None:
+    point = site.add("learner", SOURCE)
+    with Session(tmp_path / "s.db", hub_of(point)) as session:
+        name = tune(session, plan(data))
+        report = run_report(session, name).data
+    quality = {q["label"]: q for q in report["quality"]}
+    assert quality["base"]["value"] < 0.7
+    assert quality["round 1"]["value"] == 1.0
+    (delta,) = report["deltas"]
+    assert (delta["metric"], delta["n"], delta["losses"], delta["verdict"]) == ("score", 20, 0, "improved")
+    assert delta["delta"] == pytest.approx(quality["round 1"]["value"] - quality["base"]["value"])
+    assert report["labels_used"] == 0
+    assert report["worked_examples"] == 0
+    assert report["status"] == "done"
+    assert report["primary"]["after_label"] == "round 1"
+
+
+def test_the_same_tuning_again_does_nothing_and_more_rounds_go_on(site: Site, tmp_path: Path, data: Path) -> None:
+    point = site.add("learner", SOURCE)
+    with Session(tmp_path / "s.db", hub_of(point)) as session:
+        name = tune(session, plan(data))
+        before = dump(session)
+        calls = sys.modules[point.module].CALLS
+        assert len(calls) == 1
+    with Session(tmp_path / "s.db", hub_of(point)) as session:
+        assert tune(session, plan(data)) == name
+        assert dump(session) == before
+        assert len(calls) == 1
+        assert "generate" not in session.clock
+        assert "score" not in session.clock
+        assert tune(session, plan(data, rounds=3)) == name
+        assert tao_hub.rounds_done(session, plan(data, rounds=3)) == 3
+        after = dump(session)
+        kept = {t: [r for r in rows if r in after[t]] for t, rows in before.items()}
+        assert kept["candidates"] == before["candidates"]
+        assert kept["scores"] == before["scores"]
+        assert len(calls) == 2  # round 3 has the very candidates of round 2, so its update is the one that is there
+        labels = [e["label"] for e in History(session.store).evals(1)]
+        assert labels == ["base", "round 1", "round 3"]  # the sealed split is measured at base and at the end
+
+
+def test_another_seed_plan_or_policy_is_another_run(site: Site, tmp_path: Path, data: Path) -> None:
+    point = site.add("learner", SOURCE)
+    with Session(tmp_path / "s.db", hub_of(point)) as session:
+        names = {
+            tune(session, plan(data)),
+            tune(session, plan(data, seed=4)),
+            tune(session, plan(data, prompts=10)),
+            tune(session, plan(data, policy_options={"replies": ["yes", "no"]})),
+        }
+        assert len(names) == 4
+        assert {r["name"] for r in History(session.store).runs()} == names
+
+
+def test_the_report_equals_one_recomputed_and_counts_what_the_store_holds(
+    site: Site, tmp_path: Path, data: Path
+) -> None:
+    point = site.add("learner", SOURCE)
+    with Session(tmp_path / "s.db", hub_of(point)) as session:
+        name = tune(session, plan(data))
+        first = run_report(session, name).data
+    with Session(tao_hub.Store(tmp_path / "s.db", write=False), hub_of(point)) as session:
+        assert json.loads(json.dumps(run_report(session, name).data)) == json.loads(json.dumps(first))
+        (stats,) = first["rounds"]
+        assert stats["candidates"] == 120
+        assert (session.store.one("SELECT count(*) FROM candidates WHERE slot < 4 AND source IN "
+                                  "(SELECT source FROM candidates WHERE slot = 3)") == (120,))  # fmt: skip
+        assert session.store.one("SELECT count(*) FROM chosen") == (stats["chosen"],)
+        assert stats["chosen"] + sum(n for n in [stats["prompts"] - stats["chosen"]]) == 30
+        regex = next(r for r in stats["rewards"] if r["label"] == "rules/regex")
+        mean = session.store.one(
+            "SELECT avg(s.value) FROM candidates c JOIN scores s ON s.prompt = c.prompt AND s.response = "
+            "c.response_digest JOIN components k ON k.id = s.reward WHERE k.name = 'rules/regex' AND c.source IN "
+            "(SELECT source FROM candidates WHERE slot = 3)"
+        )
+        assert mean is not None
+        assert regex["mean_all"] == pytest.approx(mean[0])
+        assert regex["mean_chosen"] == 1.0
+        shown = show_prompts(session, name, limit=100)
+        assert len(shown) == stats["chosen"]
+        for prompt in shown:
+            (chosen,) = [c for c in prompt["candidates"] if c["chosen"]]
+            assert chosen["response"] == "yes"
+            assert chosen["total"] == 1.5
+            assert chosen["total"] == max(c["total"] for c in prompt["candidates"] if not c["rejected"])
+            refused = [c for c in prompt["candidates"] if c["rejected"]]
+            assert all(c["rejected"] == "rules/regex below 0.5" for c in refused)
+
+
+def test_a_round_that_can_learn_nothing_says_so_and_writes_no_policy(site: Site, tmp_path: Path, data: Path) -> None:
+    rewards = [{"name": "rules/regex", "options": {"pattern": "never"}, "gate": 1.0}]
+    with Session(tmp_path / "s.db", hub_of(site.add("learner", SOURCE))) as session:
+        with pytest.raises(UsageError, match=r"round 1 has nothing to learn from: 120 candidates rules/regex below 1"):
+            tune(session, plan(data, rewards=rewards))
+        assert tao_hub.rounds_done(session, plan(data, rewards=rewards)) == 0
+
+
+def test_baselines_are_other_ways_to_ask_the_same_policy(site: Site, tmp_path: Path, data: Path) -> None:
+    few = {"label": "one-shot", "strategy": "few-shot", "options": {"examples": [{"input": "a", "output": "b"}]}}
+    with Session(tmp_path / "s.db", hub_of(site.add("learner", SOURCE))) as session:
+        report = run_report(session, tune(session, plan(data, baselines=[few]))).data
+    assert [q["label"] for q in report["quality"]] == ["base", "one-shot", "round 1"]
+
+
+# -- composing ----------------------------------------------------------------------------------------------------------
+
+
+def group(*rows: tuple[Candidate, dict[str, Score]]) -> Group:
+    prompt = Prompt((Message("user", "q"),))
+    return Group(prompt, tuple(c for c, _ in rows), tuple(s for _, s in rows))
+
+
+def test_a_candidate_with_a_failed_or_missing_component_has_no_total() -> None:
+    uses = [RewardUse(name="a", weight=2.0), RewardUse(name="b", label="second", weight=-1.0)]
+    whole = {"a": Score(0.5), "second": Score(0.25)}
+    failed = {"a": Score(9.0), "second": Score.failed("slow", "TimeoutError")}
+    composed = compose(group((Candidate("", "x"), failed), (Candidate("", "y"), {"a": Score(9.0)}),
+                             (Candidate("", "z"), whole)), uses)  # fmt: skip
+    assert composed.totals[0] == Score(error={"type": "TimeoutError", "message": "second: slow"})
+    assert composed.totals[1] is None
+    assert composed.totals[2] == Score(0.75, parts={"a": 0.5, "second": 0.25})
+    assert composed.rejected == ("second failed", "not scored by second", "")
+    assert composed.best() == 2
+
+
+def test_truncated_and_failed_candidates_are_never_chosen_and_ties_go_to_the_first() -> None:
+    uses = [RewardUse(name="a")]
+    cut = Candidate("", "long", finish_reason="length")
+    broken = Candidate("", "", error="no answer")
+    good = [Candidate("", t) for t in ("one", "two")]
+    composed = compose(group((cut, {"a": Score(9)}), (broken, {"a": Score(9)}), *((c, {"a": Score(1)}) for c in good)), uses)
+    assert composed.rejected == ("truncated", "generation failed", "", "")
+    assert composed.best() == 2
+    assert compose(group((cut, {"a": Score(9)})), uses).best() is None
+
+
+def test_gates_and_least_totals_refuse() -> None:
+    uses = [RewardUse(name="a", gate=0.5), RewardUse(name="b", weight=10)]
+    rows = [
+        (Candidate("", "x"), {"a": Score(0.4), "b": Score(1.0)}),
+        (Candidate("", "y"), {"a": Score(0.5), "b": Score(0.0)}),
+        (Candidate("", "z"), {"a": Score(0.6), "b": Score(0.1)}),
+    ]
+    composed = compose(group(*rows), uses, min_total=1.0)
+    assert composed.rejected == ("a below 0.5", "total below 1", "")
+    assert composed.best() == 2
+
+
+# -- what fails ---------------------------------------------------------------------------------------------------------
+
+FAULTY = """
+import tao_hub
+class Faulty(tao_hub.Generator):
+    class Options(tao_hub.Options):
+        fault: str = "one"
+    def policy_digest(self):
+        return tao_hub.digest(["faulty", self.options.fault])
+    def generate(self, requests, sampling):
+        for i, r in enumerate(requests):
+            if self.options.fault == "all" or (self.options.fault == "one" and "3" in r.prompt.text):
+                raise MemoryError("too long")
+            short = self.options.fault == "short" and "3" in r.prompt.text
+            cut = "length" if "5" in r.prompt.text else "stop"
+            yield i, [tao_hub.Completion("yes", cut)] * (r.n - short)
+@tao_hub.hookimpl
+def register_generators(register):
+    register("faulty", Faulty)
+"""
+
+
+@pytest.mark.parametrize("fault", ["one", "short"])
+def test_a_request_that_fails_keeps_its_error_and_costs_its_own_slots(
+    site: Site, tmp_path: Path, data: Path, fault: str
+) -> None:
+    with Session(tmp_path / "s.db", hub_of(site.add("faulty", FAULTY))) as session:
+        suite = Ref("jsonl", {"path": str(data)})
+        part = session.slice(suite, "prompts")
+        policy = session.policy(Ref("faulty", {"fault": fault}))
+        member = generate(session, part, policy, Ref("direct"), Sampling(0.5), 2)
+        assert session.store.owed_slots(part, member) == []
+        opened = score(session, part, [member], session.reward(Ref("length", {"max": 9})))
+        for _, found in session.store.groups(part, [member], {"length": (opened.row, False)}):
+            bad = "3" in found.prompt.text
+            assert [bool(c.error) for c in found.candidates] == [bad, bad]
+            assert [bool(s) for s in found.scores] == [not bad, not bad]  # never scored
+            if not bad:
+                assert all(c.truncated == ("5" in found.prompt.text) for c in found.candidates)
+
+
+def test_a_generator_that_fails_for_all_is_an_error_of_its_own_not_of_each_prompt(
+    site: Site, tmp_path: Path, data: Path, run: Run
+) -> None:
+    site.add("faulty", FAULTY)
+    done = run("generate", "jsonl", "--policy", "faulty/faulty", "--store", "s.db")
+    assert done.code == 2  # jsonl needs a path: told before anything runs
+    point = site.add("worse", FAULTY.replace('"one"', '"all"', 1).replace('"faulty"', '"worse"'))
+    with Session(tmp_path / "s.db", hub_of(point)) as session:
+        part = session.slice(Ref("jsonl", {"path": str(data)}), "prompts")
+        with pytest.raises(tao_hub.TaoHubError, match=r"worse/worse \(tao-worse 1\.2\).*MemoryError: too long"):
+            generate(session, part, session.policy("worse/worse"), Ref("direct"), Sampling())
+        assert session.store.one("SELECT count(*) FROM candidates") == (0,)
+
+
+def test_failed_items_of_an_evaluation_count_as_wrong_and_are_counted(site: Site, tmp_path: Path, data: Path) -> None:
+    with Session(tmp_path / "s.db", hub_of(site.add("faulty", FAULTY))) as session:
+        history = History(session.store)
+        run = history.begin("by hand", {}, "", {})
+        suite = Ref("core/jsonl", {"path": str(data)})
+        done = evaluate(session, suite, "test", session.policy("faulty/faulty"), run=run, label="base")
+        items = history.eval_items(done.row)
+        assert [i["value"] for i in items] == [None if "3" in str(n) else 1.0 for n in range(20)]
+        assert all("MemoryError" in i["error"] for i in items if i["value"] is None)
+        assert len({i["position"] for i in items}) == 20
+
+
+# -- the command line ---------------------------------------------------------------------------------------------------
+
+
+def test_the_commands_of_the_loop_work_one_by_one_and_speak_json(site: Site, tmp_path: Path, data: Path, run: Run) -> None:
+    site.add("learner", SOURCE)
+    given = settings(data)
+    config = write_plan(tmp_path / "plan.toml", copy.deepcopy(given))
+    store = ["--store", "s.db"]
+    tuned = run("tune", config, *store, "--rounds", "2", "--json", "--require-improvement")
+    assert tuned.code == 0, tuned.err
+    name = tuned.json["run"]
+    assert "<html" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    (listed,) = run("runs", *store, "--json").json
+    assert (listed["name"], listed["rounds"]) == (name, 2)
+    again = run("report", name, *store, "--format", "json")
+    assert again.json == {**tuned.json, "command": again.json["command"]}
+    assert "improved" in run("report", *store, "--format", "markdown").out
+    shown = run("show", name, *store, "--round", "1", "--json", "--limit", "2").json
+    assert [len(p["candidates"]) for p in shown] == [4, 4]
+    one = run("show", name, *store, "--round", "1", "--prompt", shown[1]["id"], "--json").json
+    assert one == shown[1:]
+    assert "chosen" in run("show", *store, "--round", "1").out
+    compared = run("compare", name, "base", "round 2", *store, "--json").json
+    assert compared[0]["verdict"] == "improved"
+    updated = run("update", config, "--round", "1", *store, "--json")
+    assert updated.code == 0, updated.err
+    assert updated.json["round"] == 1
+    for words, reason in (
+        (["show", "nothing"], f"no run 'nothing' in s.db; runs: {name}"),
+        (["show", name, "--prompt", "absent"], "no prompt 'absent'"),
+        (["show", name, "--round", "9"], "no round 9"),
+        (["compare", name, "base", "round 8"], "labels: ['base'"),
+    ):
+        refused = run(*words, *store)
+        assert (refused.code, reason in refused.err) == (2, True), refused.err
+
+
+def test_a_gate_that_says_no_ends_with_code_one(site: Site, tmp_path: Path, data: Path, run: Run) -> None:
+    site.add("learner", SOURCE)
+    config = write_plan(tmp_path / "plan.toml", settings(data, policy_options={"replies": ["yes"]}))
+    done = run("tune", config, "--store", "s.db", "--require-improvement", "--json")
+    assert done.code == 1
+    assert "inconclusive" in done.err
+    assert run("tune", config, "--store", "s.db", "--json").code == 0
+
+
+def test_generate_score_and_eval_work_without_a_plan(example: Path, tmp_path: Path, run: Run,
+                                                     monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    monkeypatch.syspath_prepend(str(example))
+    store = ["--store", "s.db", "--json"]
+    made = run("generate", "sums:prompts", "--policy", "core/echo", "-n", "2", "--strategy", "please", *store)
+    assert made.json["candidates"] == 20
+    assert run("generate", "sums:prompts", "--policy", "core/echo", "-n", "3", "--strategy", "please", *store).code == 0
+    scored = run("score", "polite", "sums:prompts", *store).json
+    assert (scored["scored"], scored["errors"]) == (10, 0)  # equal answers to a prompt share a score
+    assert run("score", "polite", "sums:prompts", *store).json == scored
+    board = run("eval", "sums", "--policy", "core/echo", "--limit", "4", *store).json
+    assert [(q["n"], q["value"]) for q in board["quality"]] == [(4, 0.0)]
+    wrong = run("eval", "sums:nowhere", "--policy", "core/echo", *store)
+    assert wrong.code == 2
+    assert "no split 'nowhere'" in wrong.err
