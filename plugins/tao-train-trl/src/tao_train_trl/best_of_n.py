@@ -30,11 +30,11 @@ class BestOfN(tao_hub.Trainer):
     class Options(tao_hub.Options):
         epochs: float = Field(2.0, gt=0, description="times each example is seen")
         learning_rate: float | None = Field(
-            None, gt=0, description="peak learning rate of AdamW (default: 1e-4 for full weights, 1e-3 for LoRA)"
+            None, gt=0, description="peak learning rate of AdamW (default: 1e-4 for full weights, 2e-3 for LoRA)"
         )
-        batch_size: int = Field(16, gt=0, description="examples computed together")
+        batch_size: int = Field(8, gt=0, description="examples computed together")
         accumulate: int = Field(1, gt=0, description="batches per optimizer step (gradient accumulation)")
-        lora_rank: int = Field(0, ge=0, description="rank of LoRA adapters; 0: all weights are trained")
+        lora_rank: int = Field(16, ge=0, description="rank of LoRA adapters; 0: all weights are trained")
         lora_alpha: float | None = Field(None, gt=0, description="LoRA scale numerator (default: 2 x lora_rank)")
         lora_targets: str = Field(
             "all-linear", description="layers that get adapters: all-linear, or names separated by commas"

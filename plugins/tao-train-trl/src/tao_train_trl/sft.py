@@ -21,7 +21,7 @@ from tao_hub.components import Progress
 
 from . import shared_prefix
 
-LEARNING_RATE, LORA_LEARNING_RATE = 1e-4, 1e-3
+LEARNING_RATE, LORA_LEARNING_RATE = 1e-4, 2e-3
 
 LOSS_CHUNK = 512  # positions whose logits are in memory together
 # configuration entries that say a model does more with its logits than project: TRL's own loss knows them all
