@@ -197,7 +197,9 @@ def test_the_config_that_init_writes_is_a_plan_whose_components_exist_and_take_i
 
 def test_the_config_that_init_writes_is_the_plan_of_the_quickstart(tmp_path: Path) -> None:
     quickstart = pytest.importorskip("tao_demo.quickstart")
-    assert tao_hub.load_plan(write_config(tmp_path)) == quickstart.plan("smollm2", quickstart.ROUNDS, 0)
+    written = tao_hub.load_plan(write_config(tmp_path)).as_dict()
+    wanted = quickstart.plan("smollm2", quickstart.ROUNDS, 0).as_dict()
+    assert {k: v for k, v in written.items() if v != wanted[k]} == {}, "bring tao_hub/templates/tune.toml up to date"
 
 
 def test_the_config_that_init_writes_names_every_key_of_a_plan(tmp_path: Path) -> None:
