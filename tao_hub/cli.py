@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from importlib import import_module
 from typing import Any
 
@@ -124,10 +125,12 @@ def main() -> None:
     except Exception as error:
         from .errors import TaoHubError
 
-        if not isinstance(error, TaoHubError):
-            raise
-        click.echo(f"Error: {error}", err=True)
-        code = error.exit_code
+        if isinstance(error, TaoHubError):
+            click.echo(f"Error: {error}", err=True)
+            code = error.exit_code
+        else:  # a fault of ours or a plugin's: not the 1 that means "a gate said no"
+            traceback.print_exc()
+            code = 2
     sys.exit(code if isinstance(code, int) else 0)
 
 

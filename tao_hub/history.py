@@ -176,10 +176,12 @@ class History:
         keys = ("position", "value", "error", "parts", "output_tokens", "seconds", "finish_reason", "response")
         return [{**dict(zip(keys, r)), "parts": json.loads(r[3])} for r in self.store.rows(sql, [row])]
 
-    def add_delta(self, run: int, before: str, after: str, split: str, delta: Delta) -> None:
+    def add_delta(self, run: int, before: str, after: str, suite: Ref, split: str, delta: Delta) -> None:
+        # Suites of one name and other options (two folders of files, say) are other suites.
+        own = delta.suite + (f" {suite.digest}" if suite.options else "")
         self.db.execute(
             "INSERT OR REPLACE INTO deltas VALUES (?, ?, ?, ?, ?, ?, ?)",
-            [run, before, after, delta.suite, split, delta.metric, canonical_json(asdict(delta))],
+            [run, before, after, own, split, delta.metric, canonical_json(asdict(delta))],
         )
 
     def deltas(self, run: int) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
@@ -94,6 +95,7 @@ def _train(session: Session, trainer_ref: Ref, groups: Any, origin: Policy, out:
         saved = json.loads(marker.read_text(encoding="utf-8"))
         return Ref(saved["name"], saved["options"])
     trainer = session.hub.trainer(trainer_ref)
+    shutil.rmtree(out, ignore_errors=True)  # what an interrupted update left
     out.parent.mkdir(parents=True, exist_ok=True)
     try:
         with session.timed("update"):
@@ -157,7 +159,7 @@ def compare(session: Session, run: int, suite: Ref, before: Eval, after: Eval, l
             _values(old, part), _values(new, part), metric=name, suite=opened_name(suite),
             alpha=alpha_spent(look) if look > 1 else 0.05, note=f"look {look}" if look > 1 else "",
         )  # fmt: skip
-        history.add_delta(run, before.label, after.label, after.split, delta)
+        history.add_delta(run, before.label, after.label, suite, after.split, delta)
         deltas.append(delta)
     return deltas
 
@@ -186,20 +188,22 @@ def tune(session: Session, plan: Plan, *, run: str = "", command: str = "") -> s
     row = history.begin(name, plan.as_dict(), command, describe(session.hub))
     with watch(session, history, row):
         start = session.policy(session.hub.policy(plan.policy, plan.policy_options))
-        measured = {use.split: measure(session, plan, row, start, "base", 0, use) for use in plan.eval}
+        measured = [measure(session, plan, row, start, "base", 0, use) for use in plan.eval]
+        compared = [[base] for base in measured]
         for baseline in plan.baselines:
-            for use in plan.eval:
-                way = Ref(baseline.strategy, baseline.options)
-                measure(session, plan, row, start, baseline.label, 0, use, way)
+            way = Ref(baseline.strategy, baseline.options)
+            for use, others in zip(plan.eval, compared):
+                others.append(measure(session, plan, row, start, baseline.label, 0, use, way))
         policy = start
         for number in range(1, plan.rounds + 1):
             policy = run_round(session, plan, row, number, policy, start)
-            for use in plan.eval:
+            for use, others in zip(plan.eval, compared):
                 if use.sealed and number < plan.rounds:
                     continue
                 after = measure(session, plan, row, policy, f"round {number}", number, use)
-                looks = len({e["round"] for e in history.evals(row) if e["split"] == use.split and e["round"] > 0})
-                compare(session, row, suite_of(plan, use), measured[use.split], after, look=max(1, looks))
+                look = looks(session, row, suite_of(plan, use), use.split, number)
+                for before in others:
+                    compare(session, row, suite_of(plan, use), before, after, look=look)
         history.finish(row)
     return name
 
@@ -209,6 +213,13 @@ def rounds_done(session: Session, plan: Plan) -> int:
     history = History(session.store)
     runs = [r for r in history.runs() if r["name"] == run_name(plan)]
     return int(runs[0]["rounds"]) if runs else 0
+
+
+def looks(session: Session, run: int, suite: Ref, split: str, number: int) -> int:
+    """How many rounds up to `number` were measured on a split: each look at it spends some of α."""
+    own = session.suite(suite)[1]
+    evals = [e for e in History(session.store).evals(run) if e["split"] == split and e["suite_row"] == own]
+    return len({e["round"] for e in evals if 0 < e["round"] <= number})
 
 
 def suite_of(plan: Plan, use: EvalUse) -> Ref:

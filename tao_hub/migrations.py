@@ -58,3 +58,9 @@ def first_schema(db: Any) -> None:
     for statement in FIRST.split(";\n"):
         if statement.strip():
             db.execute(statement)
+
+
+@migrations()
+def owed_index(db: Any) -> None:
+    """What is owed of a source is found in this index alone, prompt by prompt, without reading any response."""
+    db.execute("CREATE INDEX candidates_owed ON candidates (policy, source, prompt, slot, response_digest, error)")

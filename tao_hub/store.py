@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import Any, BinaryIO
 import sqlite_utils
 
 from .errors import StoreError
+from .lock import take_lock
 from .migrations import migrations
 from .types import Candidate, Group, Message, Prompt, Ref, Sampling, Score, canonical_json, digest
 
@@ -45,7 +45,6 @@ class Member:
     n: int
 
 
-
 class Store:
     """The run store. `write=True` takes the one writer's lock; readers need none.
 
@@ -59,7 +58,7 @@ class Store:
             raise StoreError(f"no store at {self.path}; `tao-hub quickstart` or `tao-hub tune` makes one (or --store)")
         if write:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock = _take_lock(self.path)
+            self._lock = take_lock(self.path)
         try:
             connection = sqlite3.connect(self.path, timeout=30, isolation_level=None)
             self.db: Any = sqlite_utils.Database(connection)
@@ -241,17 +240,18 @@ class Store:
         """
         gold, context = ("i.reference", "i.reference_digest") if reference else ("NULL", "x''")
         sql = (
-            f"SELECT {_CANDIDATE}, p.messages, {gold}, {context} FROM candidates c JOIN prompts p ON p.id = c.prompt "
-            "JOIN items i ON i.prompt = c.prompt AND i.suite = ? AND i.split = ? AND i.position < ? "
+            f"SELECT {_CANDIDATE}, (SELECT messages FROM prompts WHERE id = c.prompt), {gold}, {context}, i.position "
+            "FROM candidates c JOIN items i ON i.prompt = c.prompt AND i.suite = ? AND i.split = ? AND i.position < ? "
             "LEFT JOIN scores s ON s.reward = ? AND s.prompt = c.prompt AND s.response = c.response_digest "
-            f"AND s.context = {context} WHERE c.id > ? AND c.policy = ? AND c.source = ? AND c.slot < ? "
-            f"AND c.error IS NULL AND s.reward IS NULL ORDER BY c.id LIMIT {PAGE}"
+            f"AND s.context = {context} WHERE c.policy = ? AND c.source = ? AND c.slot < ? AND c.error IS NULL "
+            "AND s.reward IS NULL AND c.prompt >= ? AND (c.prompt, c.slot, i.position) > (?, ?, ?) "
+            f"ORDER BY c.prompt, c.slot, i.position LIMIT {PAGE}"
         )
         for member in members:
-            last = 0
-            while page := list(self.rows(sql, [*part.where, reward, last, member.policy, member.source, member.n])):
-                last = page[-1][0]
-                yield [(r[1], _prompt(r[-3], "", r[-2]), bytes(r[-1]), _candidate(r)) for r in page]
+            owner, last = (member.policy, member.source, member.n), (0, -1, -1)
+            while page := list(self.rows(sql, [*part.where, reward, *owner, last[0], *last])):
+                last = (page[-1][1], page[-1][4], page[-1][-1])
+                yield [(r[1], _prompt(r[-4], "", r[-3]), bytes(r[-2]), _candidate(r)) for r in page]
 
     def add_scores(self, reward: int, rows: Iterable[tuple[int, bytes, bytes, Score]]) -> None:
         """Write (prompt row id, response digest, context, score) in one transaction; existing scores stay."""
@@ -291,14 +291,15 @@ class Store:
         """(prompt row id, group) in the suite's order; `rewards`: label → (row id, whether it scores whole groups)."""
         prompts = self.prompts(part)
         while chunk := dict(islice(prompts, page)):
-            yield from self._groups(chunk, members, rewards)
+            yield from self._groups(chunk, members, rewards, part)
 
     def group(self, row: int, members: Sequence[Member], rewards: Mapping[str, tuple[int, bool]]) -> Group:
         """The group of one prompt (row id)."""
         return next(group for _, group in self._groups({row: self.prompt(row)}, members, rewards))
 
     def _groups(
-        self, chunk: Mapping[int, Prompt], members: Sequence[Member], rewards: Mapping[str, tuple[int, bool]]
+        self, chunk: Mapping[int, Prompt], members: Sequence[Member], rewards: Mapping[str, tuple[int, bool]],
+        part: Slice | None = None,
     ) -> Iterator[tuple[int, Group]]:
         marks = ",".join("?" * len(chunk))
         by_prompt: dict[int, list[Candidate]] = {p: [] for p in chunk}
@@ -310,18 +311,34 @@ class Store:
             for row in self.rows(sql, [*chunk, member.policy, member.source, member.n]):
                 by_prompt[row[1]].append(_candidate(row))
         scores = self._scores(list(chunk), [r for r, _ in rewards.values()])
+        golds = self._golds(list(chunk), part)
         for row_id, prompt in chunk.items():
             candidates = tuple(by_prompt[row_id])
-            context = group_context(candidates)
+            whole_group = [group_context(candidates)]
+            each = [*golds.get(row_id, ()), b""]  # a reward that sees the gold has its score under that gold
             found = tuple(
                 {
-                    label: hit
+                    label: hits[0]
                     for label, (reward, whole) in rewards.items()
-                    if (hit := scores.get((reward, row_id, response_key(c), context if whole else b"")))
+                    if (hits := [scores[key] for context in (whole_group if whole else each)
+                                 if (key := (reward, row_id, response_key(c), context)) in scores])
                 }
                 for c in candidates
-            )
+            )  # fmt: skip
             yield row_id, Group(prompt, candidates, found)
+
+    def _golds(self, prompts: Sequence[int], part: Slice | None) -> dict[int, list[bytes]]:
+        """Prompt row id → digests of its references, in a slice or anywhere."""
+        sql = (
+            f"SELECT prompt, reference_digest FROM items WHERE prompt IN ({','.join('?' * len(prompts))}) "
+            "AND reference IS NOT NULL"
+        )
+        if part:
+            sql += " AND suite = ? AND split = ? AND position < ?"
+        golds: dict[int, list[bytes]] = {}
+        for prompt, gold in self.rows(sql, [*prompts, *(part.where if part else ())]):
+            golds.setdefault(prompt, []).append(bytes(gold))
+        return golds
 
     def _scores(self, prompts: Sequence[int], rewards: Sequence[int]) -> dict[tuple[int, int, bytes, bytes], Score]:
         sql = (
@@ -379,24 +396,3 @@ def _reference_digest(reference: Any) -> bytes:
 def _prompt(messages: str, item: str, reference: str | None = None) -> Prompt:
     turns = tuple(Message(role, content) for role, content in json.loads(messages))
     return Prompt(turns, id=item, reference=None if reference is None else json.loads(reference))
-
-
-def _take_lock(path: Path) -> BinaryIO:
-    """Hold `<store>.lock` for as long as this process writes; the operating system frees it when the process dies."""
-    handle = open(f"{path}.lock", "a+b")  # noqa: SIM115 - held open on purpose
-    try:
-        import fcntl
-
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except ImportError:  # no flock on this system: SQLite's own locks still keep the file whole
-        return handle
-    except OSError as error:
-        handle.seek(0)
-        owner = handle.read(32).decode("ascii", "replace").strip() or "unknown"
-        handle.close()
-        raise StoreError(f"{path} is being written by process {owner}; wait for it, or use another --store") from error
-    handle.seek(0)
-    handle.truncate()
-    handle.write(f"{os.getpid()}\n".encode())
-    handle.flush()
-    return handle

@@ -58,7 +58,7 @@ def test_types_import_the_standard_library_only() -> None:
 
 
 def test_store_and_stats_know_types_only_and_nothing_imports_the_command_line() -> None:
-    assert core_modules("store") <= {"types", "errors", "migrations"}
+    assert core_modules("store") <= {"types", "errors", "migrations", "lock"}
     assert core_modules("stats") <= {"types"}
     assert core_modules("report") & {"loop", "store", "session", "plugins"} == set()
     for file in CORE.rglob("*.py"):
@@ -117,8 +117,8 @@ def test_help_imports_no_model_library_no_store_and_no_plugin(example: Path, tmp
     environment = {**os.environ, "PYTHONPATH": str(example)}
     for already in (False, True):  # the first call asks the plugins for their commands, the later ones the cache
         done = subprocess.run(
-            [sys.executable, "-c", LIGHT], env=environment, capture_output=True, text=True, timeout=PATIENCE, check=True,
-            cwd=tmp_path,
+            [sys.executable, "-c", LIGHT], env=environment, capture_output=True, text=True, timeout=PATIENCE,
+            check=True, cwd=tmp_path,
         )  # fmt: skip
         assert "tune" in done.stdout
         assert "Greet NAME" in done.stdout

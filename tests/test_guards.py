@@ -160,8 +160,8 @@ def test_overlap_is_exact_or_near_and_knows_which_prompt_repeats_which() -> None
 
 def overlapping(folder: Path) -> Path:
     more = [{"prompt": "Quite another message"}, {"id": "again", "prompt": "test  0!"}, {"id": "near", "prompt": LONG}]
-    test = [{"id": "t0", "prompt": "Test 0", "reference": "yes"}, {"id": "t1", "prompt": f"{LONG}!!", "reference": "no"},
-            {"id": "t2", "prompt": LONG.replace("Dear", "Dearest"), "reference": "no"}]  # fmt: skip
+    exam = {"t0": "Test 0", "t1": f"{LONG}!!", "t2": LONG.replace("Dear", "Dearest")}
+    test = [{"id": name, "prompt": text, "reference": "yes"} for name, text in exam.items()]
     write_rows(folder / "prompts.jsonl", *more, *({"prompt": f"unrelated {i}"} for i in range(9)))
     write_rows(folder / "test.jsonl", *test)
     return folder

@@ -290,7 +290,8 @@ def test_the_example_distribution_installs_and_works(example: Path, tmp_path: Pa
     assert (shown["uses_reference"], shown["scores"]) == (False, "candidates")
     assert shell("greet", "you", cwd=tmp_path, path=example).out == "Hello, you!\n"
     store = ["--store", tmp_path / "s.db", "--json"]
-    measured = shell("eval", "sums", "--policy", "core/echo", "--strategy", "please", *store, cwd=tmp_path, path=example)
+    words = ["eval", "sums", "--policy", "core/echo", "--strategy", "please", *store]
+    measured = shell(*words, cwd=tmp_path, path=example)
     assert measured.code == 0, measured.err
     (row,) = measured.json["quality"]
     assert (row["metric"], row["split"], row["n"], row["value"]) == ("right", "test", 10, 0.0)
@@ -298,7 +299,7 @@ def test_the_example_distribution_installs_and_works(example: Path, tmp_path: Pa
 
 def test_a_score_holds_a_finite_number_or_an_error_and_never_both() -> None:
     for bad in ({}, {"value": 1.0, "error": {"type": "x", "message": "y"}}, {"value": math.nan}, {"value": math.inf}):
-        with pytest.raises(ValueError, match="exactly one|finite"):
+        with pytest.raises(ValueError, match=r"exactly one|finite"):
             Score(**bad)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="must be a number"):
         Score("1")  # type: ignore[arg-type]

@@ -103,8 +103,9 @@ def wait_for(process: subprocess.Popen[str], store: Path, count: int) -> bool:
 def content(store: Path) -> dict[str, list[Any]]:
     """All that a run leaves, without row ids' order of making and without times."""
     sql = {
-        "candidates": "SELECT p.digest, o.digest, s.digest, slot, response, raw, finish_reason, error FROM candidates c "
-        "JOIN prompts p ON p.id = c.prompt JOIN policies o ON o.id = c.policy JOIN sources s ON s.id = c.source",
+        "candidates": "SELECT p.digest, o.digest, s.digest, slot, response, raw, finish_reason, error "
+        "FROM candidates c JOIN prompts p ON p.id = c.prompt "
+        "JOIN policies o ON o.id = c.policy JOIN sources s ON s.id = c.source",
         "scores": "SELECT k.name, p.digest, response, context, value, error FROM scores s JOIN prompts p ON "
         "p.id = s.prompt JOIN components k ON k.id = s.reward",
         "chosen": "SELECT round, p.digest, c.slot, c.response, total FROM chosen h JOIN prompts p ON p.id = h.prompt "

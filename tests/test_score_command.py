@@ -52,7 +52,8 @@ def test_rows_come_out_in_order_with_value_why_and_parts(tmp_path: Path, run: Ru
 def test_prompts_may_be_messages_and_references_reach_rewards_that_use_them(tmp_path: Path, run: Run) -> None:
     messages = [{"role": "system", "content": "Answer."}, {"role": "user", "content": "2 + 2?"}]
     gold = {"prompt": messages, "reference": "4"}
-    source = write_rows(tmp_path / "in.jsonl", {**gold, "id": "a", "response": "4"}, {**gold, "id": "b", "response": "5"})
+    right, wrong = {**gold, "id": "a", "response": "4"}, {**gold, "id": "b", "response": "5"}
+    source = write_rows(tmp_path / "in.jsonl", right, wrong)
     assert run("score", "exact", "--input", source, "--output", "out.jsonl").code == 0
     assert [(r["id"], r["value"]) for r in read_rows(tmp_path / "out.jsonl")] == [("a", 1.0), ("b", 0.0)]
     unlabelled = write_rows(tmp_path / "none.jsonl", row(1, "4"))

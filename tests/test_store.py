@@ -131,7 +131,7 @@ def test_a_slot_that_is_filled_keeps_what_it_has(tmp_path: Path) -> None:
     with Store(tmp_path / "s.db") as store:
         part, member = filled(store)
         (row, _), *_ = store.prompts(part)
-        first = Candidate("", "first", "raw", index=0, logprobs=(-0.5, -1.0), output_tokens=2, seconds=0.1, parents=(4,))
+        first = Candidate("", "first", "raw", logprobs=(-0.5, -1.0), output_tokens=2, seconds=0.1, parents=(4,))
         store.add_candidates(member, [(row, first)])
         before = list(store.rows("SELECT * FROM candidates"))
         store.add_candidates(member, [(row, replace(first, response="second"))])
@@ -199,6 +199,25 @@ def test_a_score_belongs_to_the_gold_it_was_made_with(tmp_path: Path) -> None:
         mended = store.add_items(suite, "test", [*prompts(1, reference={"a": 1}), *prompts(1, 1, reference={"a": 2})])
         again = owed(store, mended, reward, [member], reference=True)
         assert [(row, p.reference) for row, p, _, _ in again] == [(rows[1], {"a": 2})]
+
+
+def test_pages_of_owed_scores_miss_nothing_and_repeat_nothing(tmp_path: Path) -> None:
+    from tao_hub.store import PAGE
+
+    with Store(tmp_path / "s.db") as store:
+        _, member = filled(store)
+        suite, reward = store.component(SUITE), store.component({**SUITE, "kind": "reward"})
+        # One candidate with more golds than a page holds, in the middle of others.
+        many = [Prompt((Message("user", "question 1"),), id=str(i), reference=i) for i in range(PAGE + 7)]
+        part = store.add_items(suite, "test", [*prompts(1, reference=-1), *many, *prompts(600, 2, reference=-2)])
+        rows = [row for row, _ in store.prompts(part)]
+        store.add_candidates(member, [(row, Candidate("", str(i), index=i)) for row in rows for i in range(2)])
+        found = [(row, c.index, p.reference) for row, p, _, c in owed(store, part, reward, [member], reference=True)]
+        assert len(found) == len(set(found)) == 2 * part.count
+        page = next(store.owed_scores(part, reward, [member], reference=True))
+        assert len(page) == PAGE
+        store.add_scores(reward, [(row, response_key(c), context, Score(0.0)) for row, _, context, c in page])
+        assert len(owed(store, part, reward, [member], reference=True)) == 2 * part.count - PAGE
 
 
 def test_a_split_becomes_what_the_suite_says_now(tmp_path: Path) -> None:

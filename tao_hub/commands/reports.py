@@ -41,7 +41,8 @@ def runs_command(store: Path, as_json: bool) -> None:
 
 @click.command("report")
 @click.argument("run", required=False, default="")
-@click.option("--format", "form", type=click.Choice(["terminal", "html", "markdown", "json"]), default="terminal")
+@click.option("--format", "form", type=click.Choice(["terminal", "html", "markdown", "json"]), default="terminal",
+              show_default=True, help="How it is written.")
 @click.option("--output", type=click.Path(path_type=Path), help="File to write; default: stdout.")
 @store_option
 def report_command(run: str, form: str, output: Path | None, store: Path) -> None:
