@@ -148,6 +148,9 @@ def _print_headline(head: Mapping[str, Any], console: Console) -> None:
         console.print(Text(head["cost"], style="dim"))
 
 
+TERMINAL_DELTAS = 12  # of more, the terminal shows those of the primary metric
+
+
 def _table(title: str, *columns: str) -> Table:
     """A plain table whose columns are left aligned when their name ends with "<", else right aligned."""
     from rich import box
@@ -173,9 +176,14 @@ def _deltas(view: Mapping[str, Any]) -> Table | None:
     if not view["forest"]:
         return None
     table = _table("Deltas on identical items", "compared<", "levels", "delta", "interval", "p", "n", "verdict")
+    table.columns[0].min_width = 24
+    total = sum(len(group["rows"]) for group in view["forest"])
+    primary = (view["data"].get("primary") or {}).get("metric")
     for group in view["forest"]:
         for item in group["rows"]:
             row = item["row"]
+            if total > TERMINAL_DELTAS and primary and row.get("metric") != primary:
+                continue  # the page has them all
             compared = f"{row.get('before_label', 'before')} → {row.get('after_label', 'after')}"
             on = " ".join(str(row[key]) for key in ("suite", "split", "metric") if row.get(key))
             cells = (f"{item['before']} → {item['after']}", item["delta"], item["interval"], item["p"])

@@ -53,7 +53,7 @@ def run_report(session: Session, name: str = "") -> Report:
         ],
         "config": json.dumps(plan.as_dict(), indent=1, ensure_ascii=False),
         "quality": [row for e in evals for row in _quality(history, e, suite.metric_name, suite.metric_parts)],
-        "deltas": _deltas(history, run["id"], plan, evals),
+        "deltas": _deltas(history, run["id"], plan, evals, [suite.metric_name, *suite.metric_parts]),
         "rounds": [_round(r, plan) for r in rounds if r["after"] is not None],
         "examples": _examples(session, history, plan, evals, sealed),
         "warnings": [],
@@ -117,11 +117,21 @@ def _value(item: dict[str, Any], part: str | None) -> float:
     return float(item["value"] if part is None else item["parts"].get(part, 0.0))
 
 
-def _deltas(history: History, run: int, plan: Plan, evals: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _deltas(
+    history: History, run: int, plan: Plan, evals: Sequence[dict[str, Any]], names: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Deltas of a run: the sealed splits first, each with its metric before the metric's parts."""
+    metrics = {name: i for i, name in enumerate(names)}
     order = {e["label"]: i for i, e in enumerate(evals)}
     sealed = {e.split for e in plan.eval if e.sealed}
     rows = [{**d, "sealed": d["split"] in sealed} for d in history.deltas(run)]
-    return sorted(rows, key=lambda d: (d["split"] not in sealed, d["split"], order.get(d["after_label"], 0)))
+    splits = [e.split for e in plan.eval if e.sealed] + [e.split for e in plan.eval]
+
+    def rank(d: dict[str, Any]) -> tuple[int, ...]:
+        at = splits.index(d["split"]) if d["split"] in splits else len(splits)
+        return (at, order.get(d["after_label"], 0), order.get(d["before_label"], 0), metrics.get(d["metric"], 99))
+
+    return sorted(rows, key=rank)
 
 
 def _round(r: dict[str, Any], plan: Plan) -> dict[str, Any]:
