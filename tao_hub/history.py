@@ -63,7 +63,7 @@ class History:
 
     def find(self, name: str = "") -> dict[str, Any]:
         """The run of that name (or the newest). Raises UsageError naming those there are."""
-        runs = self.runs()
+        runs = [r for r in self.runs() if r["plan"]]  # a leaderboard has no plan and no rounds
         found = [r for r in runs if r["name"] == name or str(r["id"]) == name] if name else runs[-1:]
         if not found:
             known = ", ".join(r["name"] for r in runs) or "none yet"

@@ -301,8 +301,12 @@ def _where(error: BaseException) -> str:
 
 
 def _editable_package(point: metadata.EntryPoint) -> str:
-    text = point.dist.read_text("direct_url.json") if point.dist else None
-    if not text or not json.loads(text).get("dir_info", {}).get("editable"):
+    """The package to digest if its code may change under one version: an editable install, or a source tree."""
+    if point.dist is None:
+        return ""
+    told = json.loads(point.dist.read_text("direct_url.json") or "{}")
+    # A source tree on the path (`python -m` in a checkout) hides the installed metadata behind its own egg-info.
+    if not told.get("dir_info", {}).get("editable") and point.dist.read_text("SOURCES.txt") is None:
         return ""
     return point.module if point.name == "core" else point.module.split(".")[0]
 

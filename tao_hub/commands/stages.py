@@ -189,11 +189,15 @@ def eval_command(
     if as_json:
         click.echo(json.dumps({"quality": rows, "deltas": deltas}, ensure_ascii=False))
         return
-    from rich.console import Console
+    keys = ["label", "suite", "split", "metric", "value", "low", "high", "n", "errors", "truncated", "output_tokens"]
+    table(keys, [[_number(row[k]) for k in keys] for row in rows])
+    if deltas:
+        keys = ["before_label", "after_label", "split", "metric", "delta", "low", "high", "p", "verdict"]
+        table(keys, [[_number(row[k]) for k in keys] for row in deltas])
 
-    from ..report import print_report
 
-    print_report({"title": "eval", "quality": rows, "deltas": deltas}, Console())
+def _number(value: Any) -> str:
+    return "–" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 @click.command("tune")

@@ -12,7 +12,7 @@ import click
 
 @click.command("quickstart")
 @click.option("--policy", default="smollm2", show_default=True, help="Model name, checkpoint folder, GGUF or hub id.")
-@click.option("--rounds", type=int, default=None, help="Rounds in all; default: 2, later one more each time.")
+@click.option("--rounds", type=int, default=None, help="Rounds in all; default: 1, later one more each time.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--prompts", type=int, default=None, help="Unlabelled messages used (fewer: faster, weaker).")
 @click.option("--limit", type=int, default=None, help="Items measured per split (a quick try; the report says n).")

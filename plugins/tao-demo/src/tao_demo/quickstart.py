@@ -7,7 +7,7 @@ from typing import Any
 
 import tao_hub
 
-ROUNDS = 2
+ROUNDS = 1
 PROMPTS = 300
 EXAMPLES = 180  # answers an update learns from, at most
 MIN_TOTAL = 3.4  # of 4: below, the votes and the embedding are too unsure to learn from
@@ -51,7 +51,7 @@ def plan(
         "combine": [{"strategy": "assemble"}], "rewards": REWARDS,
         "train": {
             "name": "trl/best-of-n", "start": "base", "min_total": MIN_TOTAL,
-            "options": {"epochs": 2, "lora_rank": 16, "max_examples": EXAMPLES},
+            "options": {"epochs": 4, "batch_size": 8, "lora_rank": 16, "max_examples": EXAMPLES},
         },
         "eval": splits,
         "baselines": [{"label": "base, one-shot", "strategy": "few-shot", "options": {"k": 1}}],
