@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 
 import pytest
-from conftest import Run, Site, hub_of, installed, shell, write_rows
+from conftest import PATIENCE, ROOT, Run, Site, hub_of, installed, shell, write_rows
 
 import tao_hub
 from tao_hub import Candidate, Group, Message, PluginError, Prompt, Ref, Sampling, Score, Session, UsageError
@@ -295,6 +297,17 @@ def test_the_example_distribution_installs_and_works(example: Path, tmp_path: Pa
     assert measured.code == 0, measured.err
     (row,) = measured.json["quality"]
     assert (row["metric"], row["split"], row["n"], row["value"]) == ("right", "test", 10, 0.0)
+
+
+def test_an_identity_is_the_same_from_a_checkout_and_from_elsewhere(tmp_path: Path) -> None:
+    code = "import tao_hub; print(tao_hub.Hub().identity('suite', tao_hub.Ref('core/jsonl')))"
+    told = set()
+    for folder in (ROOT, tmp_path):  # `python -c` puts the folder it runs in first on the path
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=PATIENCE, check=True
+        )
+        told.add(done.stdout)
+    assert len(told) == 1
 
 
 def test_a_score_holds_a_finite_number_or_an_error_and_never_both() -> None:

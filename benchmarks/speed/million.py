@@ -110,7 +110,8 @@ def show(folder: Path, run: str) -> dict[str, Any]:
     command = [*tao_hub_command, "show", run, "--store", str(folder / "s.db"), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     seconds = time.perf_counter() - start
-    assert [len(p["candidates"]) for p in json.loads(done.stdout)] == [EACH] * 3
+    shown = [len(prompt["candidates"]) for prompt in json.loads(done.stdout)]
+    assert shown == [EACH] * 3, shown
     return {"show_s": seconds}
 
 
@@ -125,10 +126,12 @@ def apart(step: str, folder: Path) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--candidates", type=int, default=1_000_000, help="how many; a tenth as many prompts")
+    parser.add_argument("--candidates", type=int, default=1_000_000, help="how many, at least 2000; ten a prompt")
     parser.add_argument("--step", choices=["round", "owed"], help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
+    if given.candidates < 2 * TAKEN * EACH:
+        parser.error(f"--candidates {given.candidates}: at least {2 * TAKEN * EACH}")
     if given.step:
         print(json.dumps({"round": one_round, "owed": find_owed}[given.step](given.folder)))
         return 0
