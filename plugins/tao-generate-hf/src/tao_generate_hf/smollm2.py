@@ -39,7 +39,7 @@ def check(gguf: Path, expected: str = SHA256) -> None:
 def convert(gguf: Path, out: Path) -> Path:
     """Write model.safetensors (bfloat16), config, tokenizer and chat template to `out`.
 
-    The weights were 4-bit: on real prompts, bfloat16 storage changes no greedy token of a float32 forward pass
+    The weights were 4-bit: on real prompts, bfloat16 storage hardly ever changes a greedy token of a float32 pass
     (mean KL 1e-4), and the folder is half as large.
     """
     import torch
