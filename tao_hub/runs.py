@@ -197,12 +197,17 @@ def show_prompts(
         raise UsageError(f"run {run['name']} has no round {number if number is not None else ''}".rstrip())
     at = rounds[-1]["number"]
     sql = (
-        "SELECT c.prompt, i.item, p.messages FROM (SELECT prompt, min(item) AS item, min(position) AS position "
-        "FROM items WHERE suite = ? AND (? = '' OR item = ?) GROUP BY prompt) i JOIN prompts p ON p.id = i.prompt "
-        "JOIN chosen c ON c.prompt = p.id AND c.run = ? AND c.round = ? ORDER BY i.position LIMIT ?"
+        "SELECT i.prompt, i.item, p.messages FROM items i CROSS JOIN chosen c ON c.prompt = i.prompt AND c.run = ? "
+        "AND c.round = ? JOIN prompts p ON p.id = i.prompt WHERE i.suite = ? AND (? = '' OR i.item = ?) "
+        "ORDER BY i.split, i.position"  # the primary key's order: rows come at once, and no more are read than shown
     )
     _, suite = session.suite(plan.suite_ref)
-    found = list(session.store.rows(sql, [suite, prompt, prompt, run["id"], at, limit]))
+    once: dict[int, tuple[Any, ...]] = {}
+    for row in session.store.rows(sql, [run["id"], at, suite, prompt, prompt]):
+        once.setdefault(row[0], row)
+        if len(once) >= limit:
+            break
+    found = list(once.values())
     if not found and prompt:
         sql = "SELECT p.id, i.item, p.messages FROM items i JOIN prompts p ON p.id = i.prompt WHERE i.item = ? LIMIT 1"
         found = list(session.store.rows(sql, [prompt]))
