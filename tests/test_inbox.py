@@ -155,7 +155,12 @@ def test_the_task_speaks_of_the_same_fields_and_kinds_everywhere():
     assert list(task()["schema"]["properties"]) == list(task()["questions"]) == list(GOLD)
     assert list(task()["choices"]) == task()["schema"]["properties"]["problem"]["enum"] == list(banks.KINDS)
     assert all(kind in task()["system"] for kind in banks.KINDS)
-    assert brought.options_for("rules/schema") == {"schema": task()["schema"]}
+    schema = brought.options_for("rules/schema")["schema"]
+    forms = task()["forms"] | task()["starts"]
+    assert {k: v.pop("pattern", None) for k, v in schema["properties"].items()} == {
+        k: f"^(?:{forms[k]})" if k in forms else None for k in GOLD
+    }
+    assert schema == task()["schema"]
     assert brought.options_for("another/thing") == {}
 
 
