@@ -112,6 +112,12 @@ class Reward(Component):
     kind = "reward"
     uses_reference: ClassVar[bool] = False
     """True: sees `Prompt.reference`; refused by `tune` unless labels are explicitly allowed."""
+    reads_inputs: ClassVar[bool] = False
+    """True: judges a value against what all inputs say; `read` is called before anything is scored."""
+
+    def read(self, inputs: Iterable[Prompt]) -> None:
+        """All inputs of the split (at most 20,000, without references), also those whose candidates are not scored.
+        A score is kept with them: over other inputs it is another score."""
 
     def score_batch(self, pairs: Sequence[tuple[Prompt, Candidate]]) -> Iterable[float | Score]:
         """One float (finite) or Score per pair, in order. Raise for a batch that cannot be scored: the loop retries
@@ -171,5 +177,3 @@ class Progress:
 
     def finish(self) -> None:
         """The stage is over."""
-
-

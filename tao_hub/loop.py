@@ -143,7 +143,7 @@ def evaluate(
     part = session.slice(suite, split, limit)
     metric = session.reward(session.suite(suite)[0].metric, suite)
     member = generate(session, part, policy, strategy or Ref("core/direct"), Sampling(0.0, max_tokens), 1, suite)
-    score(session, part, [member], metric)
+    metric = score(session, part, [member], metric)
     return History(session.store).add_eval(run, number, label, part, policy, member, metric.row)
 
 

@@ -6,13 +6,13 @@ import functools
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
-from .components import GroupReward, Progress
+from .components import GroupReward, Progress, Reward
 from .errors import UsageError
 from .plugins import Hub
 from .scoring import score_group, score_pairs
@@ -53,11 +53,17 @@ def score_rows(
     """
     hub, progress = hub or Hub(), progress or Progress()
     reward = hub.resolve("reward", reward)
-    whole = issubclass(hub.find("reward", reward.name).load(), GroupReward)
+    loaded = cast("type[Reward]", hub.find("reward", reward.name).load())
+    whole = issubclass(loaded, GroupReward)
     hub.build("reward", reward).close()  # bad options are told before the file is read
-    total = sum(1 for _ in read_rows(source, skip_invalid))
+    inputs: dict[str, Prompt] = {}
+    total = 0
+    for row in read_rows(source, skip_invalid):
+        total += 1
+        if loaded.reads_inputs and isinstance(row, Row):
+            inputs.setdefault(row.prompt.digest, row.prompt.without_reference())
     engine = hub.engine(Ref("core/local", {"workers": workers}))
-    make = functools.partial(scorer, reward, timeout, None if workers > 1 else hub)
+    make = functools.partial(scorer, reward, timeout, None if workers > 1 else hub, list(inputs.values()))
     counts = {"rows": 0, "scored": 0, "errors": 0, "skipped": 0}
     progress.start(f"score · {reward.name}", total, "rows")
     rows = read_rows(source, skip_invalid)
@@ -78,10 +84,14 @@ def score_rows(
     return counts
 
 
-def scorer(reward: Ref, timeout: float, hub: Hub | None = None) -> Callable[[list[Row | Score]], list[Score]]:
+def scorer(
+    reward: Ref, timeout: float, hub: Hub | None = None, inputs: Sequence[Prompt] = ()
+) -> Callable[[list[Row | Score]], list[Score]]:
     """A function that scores a batch of rows; built once in each worker."""
     hub = hub or Hub()
     built = hub.reward(reward)
+    if built.reads_inputs:
+        built.read(inputs)
     who = f"{reward.name} ({hub.find('reward', reward.name).plugin.label})"
 
     def run(batch: list[Row | Score]) -> list[Score]:

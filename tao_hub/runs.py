@@ -10,7 +10,7 @@ from .ablations import what_each_adds
 from .compose import compose
 from .config import Plan, load_plan
 from .errors import UsageError
-from .guards import labels_used
+from .guards import labels_used, tuning_slice
 from .history import Eval, History
 from .loop import opened_name
 from .session import Session
@@ -218,7 +218,8 @@ def show_prompts(
 
 def _one_prompt(session: Session, plan: Plan, run: int, r: dict[str, Any], row: tuple[Any, ...]) -> dict[str, Any]:
     uses = [u for u in plan.rewards if u.in_round(r["number"])]
-    opened = {u.key: session.reward(u.ref, plan.suite_ref) for u in uses}
+    part = tuning_slice(session, plan)
+    opened = {u.key: session.informed(session.reward(u.ref, plan.suite_ref), part) for u in uses}
     members = [Member(*m) for m in r["stats"].get("members", [])]
     labels = {k: (o.row, o.whole_groups) for k, o in opened.items()}
     group = compose(session.store.group(row[0], members, labels), uses, plan.train.min_total)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from .components import Generator, GroupReward, Progress, Reward, Strategy, Suit
 from .errors import TaoHubError, UsageError
 from .plugins import Hub
 from .store import Slice, Store
-from .types import Prompt, Ref, Sampling
+from .types import Prompt, Ref, Sampling, digest
+
+MOST_INPUTS = 20_000  # that a reward reads: enough to tell what is common
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,26 @@ class Session:
             who = f"{entry.name} ({entry.plugin.label})"
             self._rewards[ref.digest] = OpenReward(ref, row, self.hub.reward(ref), who)
         return self._rewards[ref.digest]
+
+    def informed(self, opened: OpenReward, part: Slice) -> OpenReward:
+        """The reward after it read the split that `part` is of, if it judges by all inputs: its scores belong to them."""
+        if not opened.reward.reads_inputs:
+            return opened
+        inputs = list(islice(self._inputs(part), MOST_INPUTS))
+        who = digest([opened.ref.digest, [prompt.digest for prompt in inputs]])
+        if who not in self._rewards:
+            identity = {**self.hub.identity("reward", opened.ref), "inputs": who}
+            reward = self.hub.reward(opened.ref)
+            reward.read(inputs)
+            self._rewards[who] = OpenReward(opened.ref, self.store.component(identity), reward, opened.who)
+        return self._rewards[who]
+
+    def _inputs(self, part: Slice) -> Iterator[Prompt]:
+        """All inputs of the split that a slice is of: those not tuned on tell as much about what is common."""
+        for suite, row in self._suites.values():
+            if row == part.suite and part.split in suite.splits():
+                return (prompt.without_reference() for prompt in suite.prompts(part.split))
+        return (prompt for _, prompt in self.store.prompts(part))
 
     def source(self, strategy: Ref, policy: Policy, sampling: Sampling | None, **inputs: Any) -> int:
         """Row id of a way to draw candidates; `inputs` name what combined candidates were made from."""

@@ -200,7 +200,11 @@ def _total(numbers: Iterable[Any]) -> Any:
 
 
 def score(session: Session, part: Slice, members: Sequence[Member], reward: OpenReward) -> OpenReward:
-    """Fill the owed scores of `reward` over the candidates of `members`; failed ones keep their error."""
+    """Fill the owed scores of `reward` over the candidates of `members`; failed ones keep their error.
+
+    Returns the reward that the scores belong to.
+    """
+    reward = session.informed(reward, part)
     session.progress.start(f"score · {reward.ref.name}", None, "scores")
     if reward.whole_groups:
         _score_groups(session, part, members, reward)
@@ -265,5 +269,3 @@ def combine(
             session.progress.advance(1, sample=made[0].response if made else "")
     session.progress.finish()
     return member
-
-

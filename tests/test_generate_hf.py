@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import threading
 
 import pytest
 
@@ -151,6 +152,34 @@ def test_the_same_call_gives_the_same_completions(lively):
     runs = [list(generator(lively).generate(requests, Sampling(1.0, 15))) for _ in range(2)]
     first, second = ([(i, [(a.text, a.logprobs) for a in answers]) for i, answers in run] for run in runs)
     assert first == second
+
+
+def test_lanes_give_the_same_completions_and_stop_when_told(lively):
+    requests = [request(text, 5, seed) for seed, text in enumerate(MESSAGES * 4)]
+    sampling = Sampling(1.0, 12, seed=3)
+    before = torch.get_num_threads()
+    alone = dict(generator(lively, lanes=1).generate(requests, sampling))
+    ours = generator(lively, lanes=3)
+    assert texts(dict(ours.generate(requests, sampling))) == texts(alone)
+    stream = ours.generate(requests, sampling)
+    next(stream)
+    stream.close()
+    assert not [t for t in threading.enumerate() if t.name == "tao-hub lane"]
+    assert torch.get_num_threads() == before
+
+
+def test_a_failure_in_one_lane_ends_the_call(lively, monkeypatch):
+    from tao_generate_hf import memory
+
+    def fails(*_: object) -> None:
+        raise RuntimeError("the disk is on fire")
+
+    ours = generator(lively, lanes=2)
+    ours._load()
+    monkeypatch.setattr(memory.SharedMemory, "step", fails)
+    with pytest.raises(RuntimeError, match="on fire"):
+        list(ours.generate([request(text, 8, 1) for text in MESSAGES], Sampling(1.0, 12)))
+    assert not [t for t in threading.enumerate() if t.name == "tao-hub lane"]
 
 
 def test_an_answer_ends_at_eos_even_where_eos_is_the_padding(lively):

@@ -261,6 +261,14 @@ def test_consistency_is_the_share_of_voters_per_field() -> None:
     assert found[3].parts == {"n": 0.25, "a": 0.25}  # it lacks what three of four hold
 
 
+def test_strategies_that_only_propose_can_be_left_unheard() -> None:
+    drawn = group('{"a": 1}', '{"a": 1}', strategy="core/few-shot").candidates
+    proposed = group('{"a": 2}', '{"a": 3}', '{"a": 4}', strategy="embed/spans").candidates
+    whole = Group(Prompt((Message("user", "m"),)), (*drawn, *proposed))
+    found = build(Consistency, unheard=["embed/spans"]).score_group(whole)
+    assert [s.value for s in found] == [1.0, 1.0, 0.0, 0.0, 0.0]
+
+
 def test_only_finished_own_parsing_candidates_vote() -> None:
     voters = group('{"a": 1}', '{"a": 1}', '{"a": 2}')
     others = [

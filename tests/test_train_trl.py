@@ -184,13 +184,16 @@ def test_nothing_to_learn_from_is_an_error_that_counts_the_reasons(base: Path, t
     assert list(tmp_path.iterdir()) == []
 
 
-def test_low_scores_are_left_out_and_a_draw_keeps_the_order() -> None:
+def test_low_scores_are_left_out_and_of_too_many_the_highest_stay_in_order() -> None:
     assert len(choose(groups(), 0.5, None, 0).pairs) == 20
-    some = choose(groups(), None, 10, 3)
+    some = choose(groups(), None, 24, 3)  # twenty with 0.9, and four of the twenty with 0.4
     order = [pair.messages for pair in choose(groups(), None, None, 0).pairs]
-    assert len(some.pairs) == 10
-    assert sorted(order.index(pair.messages) for pair in some.pairs) == [order.index(p.messages) for p in some.pairs]
-    assert some.pairs != choose(groups(), None, 10, 4).pairs
+    places = [order.index(pair.messages) for pair in some.pairs]
+    assert len(places) == 24
+    assert places == sorted(places)
+    assert {i for i in range(40) if i % 2} <= set(places)
+    assert some.pairs != choose(groups(), None, 24, 4).pairs
+    assert some.left_out == {"over max_examples": 16}
 
 
 def test_overlong_examples_are_left_out_whole_and_counted(base: Path, tmp_path: Path) -> None:

@@ -91,6 +91,7 @@ def describe(kind: str, name: str) -> dict[str, Any]:
     }  # fmt: skip
     if issubclass(cls, Reward):
         found["uses_reference"] = cls.uses_reference
+        found["reads_inputs"] = cls.reads_inputs
         found["scores"] = "groups" if issubclass(cls, GroupReward) else "candidates"
     return found
 
@@ -113,7 +114,8 @@ def _show(kind: str, name: str, as_json: bool) -> None:
     click.echo(f"{found['name']}  ({found['plugin']})\n{found['summary']}\n\n{found['doc']}\n")
     if kind == "reward":
         seen = "sees the reference (labels)" if found["uses_reference"] else "needs no reference"
-        click.echo(f"{seen}; scores {found['scores']}\n")
+        read = "; reads all inputs first" if found["reads_inputs"] else ""
+        click.echo(f"{seen}; scores {found['scores']}{read}\n")
     lines = [
         [o["name"], o["type"], "required" if o["required"] else json.dumps(o["default"]), o["description"]]
         for o in found["options"]

@@ -136,10 +136,10 @@ def score_command(
 
     with session(store, as_json, timeout) as s:
         of, split = split_of(s, suite)
-        opened = s.reward(ref, of)
+        part = s.slice(of, split, limit)
+        opened = s.informed(s.reward(ref, of), part)
         if retry_errors:
             s.store.forget_errors(opened.row)
-        part = s.slice(of, split, limit)
         members = s.store.members(part, s.policy(policy).row if policy else None)
         score(s, part, members, opened)
         result = {"suite": of.name, "split": split, **s.store.score_counts(opened.row)}

@@ -17,7 +17,7 @@ FILES = {split: f"{split}.jsonl.gz" for split in ("prompts", "dev", "test")} | {
 
 @cache
 def task() -> Mapping[str, Any]:
-    """What goes with the messages: "system" prompt, "schema", "examples", "questions", "choices" (see CARD.md)."""
+    """What goes with the messages: system prompt, schema, examples, questions, choices, kinds … (see CARD.md)."""
     found: Mapping[str, Any] = json.loads((HERE / "task.json").read_text(encoding="utf-8"))
     return found
 
@@ -44,11 +44,16 @@ class Inbox(tao_hub.Suite):
             "copy_skip": ["problem"], "copy_numbers": ["quantity"], "copy_match": brought["forms"],
             "copy_start": brought["starts"],
         }  # fmt: skip
+        typed = {"kinds": brought["kinds"], "fields": brought["kind_of"]}
         return {
             "core/direct": copied,
             "core/few-shot": {"examples": brought["examples"], **copied},
             "core/decompose": {"questions": brought["questions"], "integers": ["quantity"]},
-            "core/assemble": {"choices": {"problem": list(brought["choices"])}},
+            "core/assemble": {"choices": {"problem": list(brought["choices"])}, "keys": list(brought["questions"])},
+            "embed/spans": {**typed, "counts": {"quantity": "product"}},
+            "rules/near": {"fields": {"quantity": "product"}},
+            "embed/kind": typed,
+            "rules/recurrence": {"own": {"customer": 0.012}, "phrase": ["product"]},
             "rules/schema": {"schema": _with_forms(brought["schema"], brought["forms"] | brought["starts"])},
             "rules/grounded": {"ignore": ["problem"]},  # a kind is chosen, not copied
             "embed/choice": {"field": "problem", "choices": brought["choices"]},

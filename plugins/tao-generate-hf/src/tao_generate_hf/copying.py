@@ -53,7 +53,10 @@ class Copying:
         text = str(wish["copy_from"])
         self.ends = ends
         self.skip = frozenset(wish.get("copy_skip", ()))
-        found = re.finditer(_NUMBER, text)
+        free = text  # a number inside another field's value ("5" in "Dec 5") is that value's
+        for pattern in wish.get("copy_match", {}).values():
+            free = regex.sub(pattern, lambda m: "\n" * len(m[0]), free, timeout=SECONDS)
+        found = re.finditer(_NUMBER, free)
         words = {word: i for i, word in enumerate(NUMBER_WORDS, 1)}
         values = sorted({str(words.get(m[0].casefold(), m[0])) for m in found})
         self.numbers = {field: [*values, "null"] for field in wish.get("copy_numbers", ())}

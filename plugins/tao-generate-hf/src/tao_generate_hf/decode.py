@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -93,9 +94,15 @@ def _nucleus(weights: Tensor, top_p: float, draws: Tensor) -> Tensor:
 
 
 def decode(
-    memory: Memory, rows: Sequence[Row], prefix: int, stops: frozenset[int], temperature: float, top_p: float
+    memory: Memory,
+    rows: Sequence[Row],
+    prefix: int,
+    stops: frozenset[int],
+    temperature: float,
+    top_p: float,
+    stopping: threading.Event | None = None,
 ) -> Iterator[Row]:
-    """Yield the rows as they finish. `prefix`: leading tokens that the memory already holds.
+    """Yield the rows as they finish, until `stopping` is set. `prefix`: leading tokens that the memory already holds.
 
     `stops`: token ids that end an answer (kept as its last token).
     """
@@ -119,7 +126,7 @@ def decode(
         finished = [row for row in awake if row.finish_reason]
         step += 1
         yield from finished
-        if not running:
+        if not running or (stopping is not None and stopping.is_set()):
             return
         started = time.perf_counter()
         if len(running) <= len(alive) * 3 // 4:  # copying what is left costs about one step
@@ -160,9 +167,10 @@ def decode_all(
     stops: frozenset[int],
     temperature: float,
     top_p: float,
+    stopping: threading.Event | None = None,
 ) -> Iterator[Row]:
-    """Decode the batches of each (prefix, batches). A batch that does not fit in memory is halved; a row that does
-    not fit alone finishes as "memory"."""
+    """Decode the batches of each (prefix, batches), until `stopping` is set. A batch that does not fit in memory is
+    halved; a row that does not fit alone finishes as "memory"."""
     for prefix, batches in groups:
         shared: Memory | None = None
         for planned in batches:
@@ -171,7 +179,9 @@ def decode_all(
                 batch = todo.pop()
                 try:
                     memory = shared = open_memory(model, prefix, shared)
-                    yield from decode(memory, batch, memory.offset, stops, temperature, top_p)
+                    yield from decode(memory, batch, memory.offset, stops, temperature, top_p, stopping)
+                    if stopping is not None and stopping.is_set():
+                        return
                     continue
                 except (MemoryError, RuntimeError) as error:
                     if not _out_of_memory(error):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,9 @@ class CausalLM(tao_hub.Generator):
             None, gt=0, description="most tokens in memory per batch, rows × length (default: 65536, on GPUs 524288)"
         )
         threads: int | None = Field(None, gt=0, description="CPU threads (default: torch's own choice)")
+        lanes: int | None = Field(
+            None, gt=0, description="batches decoded at once (default: one per thread for small models on a CPU)"
+        )
 
     stops: frozenset[int] | None = None
     """Ids that end an answer; None: those the checkpoint names. Benchmarks set it to nothing."""
@@ -67,7 +71,7 @@ class CausalLM(tao_hub.Generator):
         samples, up to the rounding of batched matrix products (which bfloat16 shows and float32 hardly ever does)."""
         import torch
 
-        from .decode import decode_all
+        from .lanes import decode_in_lanes, lanes_for
 
         if self.options.threads:
             torch.set_num_threads(self.options.threads)
@@ -82,12 +86,15 @@ class CausalLM(tao_hub.Generator):
                 waiting[index] = _rows(index, requests[index], prompt, limit, sampling, copying)
         on_cpu = model.device.type == "cpu"
         tokens = self.options.batch_tokens or (65_536 if on_cpu else 524_288)
-        most = 128 if on_cpu else 1024
         every = [row for rows in waiting.values() for row in rows]
-        groups = [(prefix, batches(rows, len(prefix), tokens, most)) for prefix, rows in prefix_groups(every)]
+        lanes = self.options.lanes or lanes_for(model, len(every))
+        groups = [
+            (prefix, batches(rows, len(prefix), tokens // lanes, rows_at_once(len(rows), lanes, on_cpu)))
+            for prefix, rows in prefix_groups(every)
+        ]
         stops = loading.stop_tokens(model, tokenizer) if self.stops is None else self.stops
         owed = {index: len(rows) for index, rows in waiting.items()}
-        for row in decode_all(model, groups, stops, sampling.temperature, sampling.top_p):
+        for row in decode_in_lanes(model, groups, stops, sampling.temperature, sampling.top_p, lanes):
             owed[row.request] -= 1
             if not owed[row.request]:
                 yield row.request, _answers(tokenizer, waiting.pop(row.request), stops)
@@ -128,6 +135,12 @@ class CausalLM(tao_hub.Generator):
                 prompt = ValueError(f"the prompt has {len(prompt)} tokens, but this model takes 1 to {room - 1}")
             found.append(prompt)
         return found
+
+
+def rows_at_once(rows: int, lanes: int, on_cpu: bool) -> int:
+    """Most rows in a batch, such that all lanes get like shares."""
+    most = (128 if lanes == 1 else 64) if on_cpu else 1024
+    return math.ceil(rows / (lanes * math.ceil(rows / (lanes * most))))
 
 
 def context_length(model: Any) -> int:

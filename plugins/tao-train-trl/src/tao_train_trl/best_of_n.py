@@ -52,7 +52,7 @@ class BestOfN(tao_hub.Trainer):
             2048, gt=1, description="longest prompt with answer in tokens; longer examples are left out, never cut"
         )
         min_score: float | None = Field(None, description="learn only from groups whose best total is at least this")
-        max_examples: int | None = Field(None, gt=0, description="most examples; of more, a seeded draw is taken")
+        max_examples: int | None = Field(None, gt=0, description="most examples: those with the best totals")
         warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps in which the learning rate rises")
         schedule: str = Field(
             "cosine",

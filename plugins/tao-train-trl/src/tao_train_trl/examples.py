@@ -29,11 +29,13 @@ class Chosen:
 
 
 def choose(groups: Iterable[Group], min_score: float | None, most: int | None, seed: int) -> Chosen:
-    """The best candidate of each group whose total is at least `min_score`; of these a seeded draw of `most`, in order.
+    """The best candidate of each group whose total is at least `min_score`; of these the `most` with the highest
+    totals, in the order of their groups (of equals, a seeded draw).
 
     Raises ValueError, saying why each group gave nothing, if there is no pair at all.
     """
     chosen = Chosen()
+    totals: list[float] = []
     for group in groups:
         chosen.groups += 1
         best = group.best()
@@ -44,11 +46,14 @@ def choose(groups: Iterable[Group], min_score: float | None, most: int | None, s
         if min_score is not None and total is not None and total.value is not None and total.value < min_score:
             chosen.left_out["whose best total is below min_score"] += 1
             continue
+        totals.append(total.value if total is not None and total.value is not None else 0.0)
         chosen.pairs.append(Pair(group.prompt.messages, group.candidates[best].response))
     if not chosen.pairs:
         raise ValueError(nothing(chosen))
     if most is not None and len(chosen.pairs) > most:
-        kept = sorted(random.Random(seed).sample(range(len(chosen.pairs)), most))
+        draw = random.Random(seed)
+        ranked = sorted(range(len(totals)), key=lambda i: (-totals[i], draw.random()))
+        kept = sorted(ranked[:most])
         chosen.left_out["over max_examples"] = len(chosen.pairs) - most
         chosen.pairs = [chosen.pairs[i] for i in kept]
     return chosen

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -52,14 +54,19 @@ class Encoder:
         self._model = None
 
 
+@functools.lru_cache(maxsize=2)
 def _load(path: str) -> Any:
+    """The model; rewards and strategies that use the same one share it."""
+    import torch
     from sentence_transformers import SentenceTransformer
     from transformers.utils import logging
 
     drawn = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # the command line draws its own
     try:
-        return SentenceTransformer(path, local_files_only=Path(path).is_dir())
+        fast = torch.cuda.is_available() or getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()
+        dtype = os.environ.get("TAO_HUB_DTYPE") or ("bfloat16" if fast else "float32")
+        return SentenceTransformer(path, local_files_only=Path(path).is_dir(), model_kwargs={"dtype": dtype})
     finally:
         if drawn:
             logging.enable_progress_bar()

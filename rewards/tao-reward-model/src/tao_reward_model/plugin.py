@@ -8,3 +8,9 @@ import tao_hub
 @tao_hub.hookimpl
 def register_rewards(register: tao_hub.hookspecs.Register) -> None:
     register("choice", "tao_reward_model.choice:Choice", summary="the input is near the option that the answer chose")
+    register("kind", "tao_reward_model.kinds:Kind", summary="each value is the kind of thing that its field holds")
+
+
+@tao_hub.hookimpl
+def register_strategies(register: tao_hub.hookspecs.Register) -> None:
+    register("spans", "tao_reward_model.kinds:Spans", summary="proposes spans of the input of the kind a field holds")

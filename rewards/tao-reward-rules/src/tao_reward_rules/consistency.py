@@ -26,11 +26,14 @@ class Consistency(tao_hub.GroupReward):
             "fields", description="Vote per field, or on the whole answer"
         )
         ignore: list[str] = pydantic.Field([], description="Fields without a vote")
+        unheard: list[str] = pydantic.Field(
+            [], description="Qualified names of strategies whose candidates have no vote (they propose, say)"
+        )
         min_voters: int = pydantic.Field(2, ge=1, description="With fewer voters there is no score")
 
     def score_group(self, group: tao_hub.Group) -> Sequence[float | tao_hub.Score]:
         ballots = [self._ballot(candidate) for candidate in group.candidates]
-        votes = [b for b, c in zip(ballots, group.candidates) if isinstance(b, dict) and _votes(c)]
+        votes = [b for b, c in zip(ballots, group.candidates) if isinstance(b, dict) and self._votes(c)]
         counts = {name: Counter(vote[name] for vote in votes if name in vote) for vote in votes for name in vote}
         return [self._score(c, b, counts, len(votes)) for c, b in zip(group.candidates, ballots)]
 
@@ -58,6 +61,10 @@ class Consistency(tao_hub.GroupReward):
         why = f"{voters} voters; " + ", ".join(f"{name} {part:.2f}" for name, part in parts.items())
         return tao_hub.Score(fsum(parts.values()) / len(parts), why=why[:300], parts=parts)
 
+    def _votes(self, candidate: tao_hub.Candidate) -> bool:
+        heard = candidate.strategy not in self.options.unheard
+        return heard and not (candidate.parents or candidate.error or candidate.truncated)
+
     def _ballot(self, candidate: tao_hub.Candidate) -> dict[str, Hashable] | str:
         """What the candidate holds by field, normalised; or why it holds nothing."""
         try:
@@ -70,7 +77,3 @@ class Consistency(tao_hub.GroupReward):
         if self.options.mode == "whole":
             return {"answer": tao_hub.value_key({n: v for n, v in record.items() if n not in self.options.ignore})}
         return {n: tao_hub.value_key(v) for n, v in record.items() if n not in self.options.ignore}
-
-
-def _votes(candidate: tao_hub.Candidate) -> bool:
-    return not (candidate.parents or candidate.error or candidate.truncated)
