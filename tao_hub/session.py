@@ -148,7 +148,7 @@ class Session:
         return self._rewards[ref.digest]
 
     def informed(self, opened: OpenReward, part: Slice) -> OpenReward:
-        """The reward after it read the split that `part` is of, if it judges by all inputs: its scores belong to them."""
+        """The reward after it read the split of `part`, if it judges by all inputs: its scores belong to them."""
         if not opened.reward.reads_inputs:
             return opened
         inputs = list(islice(self._inputs(part), MOST_INPUTS))

@@ -24,6 +24,22 @@ ROOT = Path(__file__).parent.parent
 PATIENCE = 900.0  # seconds a subprocess may take: machines that test are busy
 
 
+HOME = os.environ.get("TAO_HUB_HOME")
+
+
+@pytest.fixture
+def smollm2(own_cache: None, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of the real model, where `tao-hub models add smollm2` has brought it (`make test` does)."""
+    if HOME is None:
+        monkeypatch.delenv("TAO_HUB_HOME")
+    else:
+        monkeypatch.setenv("TAO_HUB_HOME", HOME)
+    models = pytest.importorskip("tao_generate_hf.models")
+    if "smollm2" not in models.registered():
+        pytest.skip("needs `tao-hub models add smollm2`")
+    return "smollm2"
+
+
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the user's cache."""

@@ -13,7 +13,7 @@ pytest.importorskip("torch")
 pytest.importorskip("tao_generate_hf")
 
 import torch
-from tao_generate_hf import loading, models
+from tao_generate_hf import loading
 from tao_generate_hf.batching import Row, batches, common_prefix, prefix_groups, prompts_of
 from tao_generate_hf.decode import choose, uniforms
 from tao_generate_hf.generator import CausalLM
@@ -399,14 +399,3 @@ def test_bad_models_and_adapters_are_named(tmp_path, lively, monkeypatch):
     monkeypatch.setenv("TAO_HUB_DTYPE", "float16")
     assert loading.choose_dtype("auto", "cpu") == "float16"
     assert loading.choose_dtype("float32", "cpu") == "float32"
-
-
-@pytest.mark.slow
-def test_the_real_model_answers():
-    if "smollm2" not in models.registered():
-        pytest.skip("needs `tao-hub models add smollm2`")
-    ours = CausalLM(CausalLM.Options(model="smollm2"))
-    asked = [request("What is the capital of France?", 1, 0, "You answer briefly and politely with the facts.")]
-    ((_, (answer,)),) = ours.generate(asked, Sampling(0.0, 20))
-    assert "Paris" in answer.text
-    assert answer.finish_reason == "stop"

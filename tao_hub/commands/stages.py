@@ -6,7 +6,7 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +16,9 @@ from ..errors import GateFailed, UsageError
 from ..types import Ref, Sampling
 from .lists import json_option, table
 from .progress import Bar
+
+if TYPE_CHECKING:
+    from ..session import Session
 
 store_option = click.option(
     "--store", type=click.Path(path_type=Path), default=Path("tao-hub.db"), show_default=True, envvar="TAO_HUB_STORE",
@@ -29,7 +32,8 @@ policy_option = click.option(
 )
 
 
-def session(store: Path, quiet: bool = False, timeout: float = 300.0, deterministic: bool = False) -> Any:
+def open_session(store: Path, quiet: bool = False, timeout: float = 300.0, deterministic: bool = False) -> Session:
+    """A session on a store that draws its progress on the terminal, unless `quiet`."""
     from ..components import Progress
     from ..session import Session
 
@@ -37,6 +41,7 @@ def session(store: Path, quiet: bool = False, timeout: float = 300.0, determinis
 
 
 def command_line() -> str:
+    """What the user typed, for the record of a run."""
     return "tao-hub " + shlex.join(sys.argv[1:])
 
 
@@ -72,7 +77,7 @@ def generate_command(
     """Draw the candidates that SUITE[:SPLIT] is owed."""
     from ..stages import generate
 
-    with session(store, as_json, deterministic=deterministic) as s:
+    with open_session(store, as_json, deterministic=deterministic) as s:
         ref, split = split_of(s, suite)
         part = s.slice(ref, split, limit)
         sampling = Sampling(temperature, max_tokens, top_p, seed)
@@ -81,7 +86,7 @@ def generate_command(
         found = s.store.one(
             "SELECT count(*), sum(error IS NOT NULL), sum(finish_reason = 'length') FROM candidates "
             "WHERE policy = ? AND source = ? AND slot < ?", [member.policy, member.source, member.n],
-        )  # fmt: skip
+        ) or (0, 0, 0)  # fmt: skip
         result = {
             "suite": ref.name, "split": split, "prompts": part.count, "policy": owner.digest,
             "candidates": found[0], "errors": found[1] or 0, "truncated": found[2] or 0,
@@ -134,7 +139,7 @@ def score_command(
         raise UsageError("say what to score: SUITE[:SPLIT] of the store, or --input FILE --output FILE")
     from ..stages import score
 
-    with session(store, as_json, timeout) as s:
+    with open_session(store, as_json, timeout) as s:
         of, split = split_of(s, suite)
         part = s.slice(of, split, limit)
         opened = s.informed(s.reward(ref, of), part)
@@ -166,7 +171,7 @@ def eval_command(
     from ..runs import quality_rows
 
     rows, deltas = [], []
-    with session(store, as_json) as s:
+    with open_session(store, as_json) as s:
         history = History(s.store)
         for text in suites:
             ref, split = split_of(s, text)
@@ -226,7 +231,7 @@ def tune_command(
     if plan is None:
         raise UsageError("which config? `tao-hub tune CONFIG.toml`; `tao-hub tune --init CONFIG.toml` writes one")
     wanted = config.load_plan(plan, {k: v for k, v in overrides.items() if v is not None})
-    with session(store, as_json, wanted.timeout, wanted.deterministic) as s:
+    with open_session(store, as_json, wanted.timeout, wanted.deterministic) as s:
         data = tune_and_report(s, wanted, report, command_line())
     if as_json:
         click.echo(json.dumps(data, ensure_ascii=False))
@@ -292,7 +297,7 @@ def update_command(plan: Path, number: int, seed: int | None, store: Path, as_js
     from ..loop import run_name, run_round
 
     wanted = config.load_plan(plan, {} if seed is None else {"seed": seed})
-    with session(store, as_json, wanted.timeout, wanted.deterministic) as s:
+    with open_session(store, as_json, wanted.timeout, wanted.deterministic) as s:
         guard_labels(s, wanted)
         tuning_slice(s, wanted, check=True)
         history = History(s.store)
@@ -321,7 +326,7 @@ def compare_command(run: str, before: str, after: str, store: Path, as_json: boo
     from ..history import Eval, History
     from ..loop import compare
 
-    with session(store, True) as s:
+    with open_session(store, True) as s:
         history = History(s.store)
         found = history.find(run)
         evals = history.evals(found["id"])

@@ -30,24 +30,23 @@ def quickstart(
     Run it again in the same folder and it goes on with the next round; stop it at any time and it resumes.
     """
     import tao_hub
-    from tao_hub.commands.stages import command_line, session, show_report
 
     from .quickstart import ROUNDS, plan, summary
 
     _bring(policy)
     wanted = plan(policy, rounds or ROUNDS, seed, prompts, limit, deterministic)
-    with session(store, as_json, wanted.timeout, deterministic) as opened:
+    with tao_hub.open_session(store, as_json, wanted.timeout, deterministic) as opened:
         if rounds is None:
             done = tao_hub.rounds_done(opened, wanted)
             wanted = plan(policy, done + 1 if done >= ROUNDS else ROUNDS, seed, prompts, limit, deterministic)
         if ablate:
             for reward in wanted.rewards:
-                tao_hub.tune(opened, tao_hub.without(wanted, reward.key), command=command_line())
-        data = tao_hub.tune_and_report(opened, wanted, report, command_line())
+                tao_hub.tune(opened, tao_hub.without(wanted, reward.key), command=tao_hub.command_line())
+        data = tao_hub.tune_and_report(opened, wanted, report, tao_hub.command_line())
     if as_json:
         click.echo(json.dumps(summary(data)))
     else:
-        show_report(data, report)
+        tao_hub.show_report(data, report)
 
 
 def _bring(policy: str) -> None:
