@@ -121,7 +121,7 @@ def test_a_component_is_shown_with_its_options_types_and_defaults(run: Run) -> N
     for word in ("rules/length", "tao-reward-rules", "needs no reference", "scores candidates", "integer | null"):
         assert word in shown
     assert "sees the reference (labels)" in run("rewards", "show", "exact").out
-    assert "scores groups" in run("rewards", "show", "consistency").out
+    assert "scores groups" in run("rewards", "show", "rules/consistency").out
     options = {o["name"]: o for o in run("generators", "show", "echo", "--json").json["options"]}
     assert options["template"]["default"] == "{input}"
     assert all(o["description"] for o in options.values())

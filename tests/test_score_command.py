@@ -115,7 +115,7 @@ def test_group_rewards_see_all_rows_of_a_group_wherever_they_lie(site: Site, tmp
     assert found == [*thirds, (0.0, "of 2"), (1.0, "of 2")]  # without a group, rows of one prompt are a group
     votes = [row(1, text) for text in ("Paris", "Paris", "Rome")]
     write_rows(tmp_path / "in.jsonl", *votes)
-    assert run("score", "consistency", "--input", source, "--output", "out.jsonl", "-o", "mode=whole").code == 0
+    assert run("score", "rules/consistency", "--input", source, "--output", "out.jsonl", "-o", "mode=whole").code == 0
     said = [r["value"] for r in read_rows(tmp_path / "out.jsonl")]
     assert said[0] == said[1] > said[2]
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
+import json
 import os
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+import tao_hub
 
 HERE = Path(__file__).parent.parent / "benchmarks" / "snips"
 
@@ -36,6 +40,16 @@ def test_precision_recall_and_f1_are_those_counted_by_hand(snips: ModuleType) ->
     assert found["macro"]["recall"] == pytest.approx(0.5)
 
 
+def test_a_plan_is_made_for_each_intent(snips: ModuleType, tmp_path: Path) -> None:
+    for task in json.loads((HERE / "tasks.json").read_text(encoding="utf-8")).values():
+        assert all(list(record) == task["slots"] for _, record in task["examples"])
+        assert all(v is None or v in text for text, record in task["examples"] for v in record.values())
+        options = argparse.Namespace(seed=0, prompts=10, n=2, null_weight=0.5, agree=0.5, examples=5)
+        assert snips.plan(task, tmp_path, options).suite == "jsonl"
+    with tao_hub.open_session(tmp_path / "store.db") as session:
+        assert session.hub.find("reward", "demo/record")
+
+
 def test_the_interval_holds_the_difference_and_is_zero_for_the_same_answers(snips: ModuleType) -> None:
     gold = {"a": "x"}
     good, bad = {i: ({"a": "x"}, gold) for i in range(20)}, {i: ({"a": None}, gold) for i in range(20)}
@@ -53,4 +67,4 @@ def test_published_macro_recall_is_the_mean_over_slots_and_repetitions(snips: Mo
     playlist, item, owner = (0.86 + 0.85 + 0.80) / 3, (29 + 26 + 33) / 55 / 3, (49 + 49 + 51) / 54 / 3
     title, artist = (11 + 10 + 13) / 18 / 3, (15 + 21 + 19) / 46 / 3
     assert found["Alexa"]["70"] == pytest.approx((playlist + item + owner + title + artist) / 5, abs=5e-4)
-    assert set(found) == {"Alexa", "Luis", "Wit", "API.ai", "Snips"} or len(found) == 5
+    assert len(found) == 5

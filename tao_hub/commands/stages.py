@@ -37,7 +37,8 @@ def open_session(store: Path, quiet: bool = False, timeout: float = 300.0, deter
     from ..components import Progress
     from ..session import Session
 
-    return Session(store, hub(), Progress() if quiet else Bar(), timeout, deterministic)
+    own = hub() if click.get_current_context(silent=True) else None  # outside the command line: a hub of its own
+    return Session(store, own, Progress() if quiet else Bar(), timeout, deterministic)
 
 
 def command_line() -> str:

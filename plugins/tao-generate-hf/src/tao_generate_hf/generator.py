@@ -65,6 +65,7 @@ class CausalLM(tao_hub.Generator):
 
     def close(self) -> None:
         self._loaded = None
+        loading.give_back_memory()
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[tuple[int, Any]]:
         """See `tao_hub.Generator.generate`. The draws of a sample depend on its seeds and index only; so do the

@@ -1,0 +1,1 @@
+"""Rewards by executing SQL that a model wrote, in a sandbox."""

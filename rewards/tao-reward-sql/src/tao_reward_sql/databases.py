@@ -1,0 +1,64 @@
+"""Which database file a prompt is about."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pydantic
+
+import tao_hub
+
+from .sandbox import Limits, Sandbox
+
+ENDINGS = (".sqlite", ".db", ".sqlite3")
+
+
+class DatabaseOptions(tao_hub.Options):
+    """Options of every reward here that runs SQL."""
+
+    databases: str = pydantic.Field("", description="Folder of NAME.sqlite or NAME/NAME.sqlite, for names in meta.db")
+    db: str = pydantic.Field("", description="The database of prompts whose meta names none: a file, or a name")
+    timeout: float = pydantic.Field(5.0, gt=0, description="Seconds a query may take")
+    rows: int = pydantic.Field(10_000, gt=0, description="Rows of a result that are read, at most")
+    workers: int = pydantic.Field(1, gt=0, description="Sandbox processes")
+
+
+class RunsSQL(tao_hub.Reward):
+    """A reward with a sandbox, opened when first used."""
+
+    Options: Any = DatabaseOptions
+
+    def __init__(self, options: Any = None) -> None:
+        super().__init__(options)
+        self._sandbox: Sandbox | None = None
+
+    @property
+    def sandbox(self) -> Sandbox:
+        if self._sandbox is None:
+            self._sandbox = Sandbox(self.options.workers, Limits(seconds=self.options.timeout, rows=self.options.rows))
+        return self._sandbox
+
+    def close(self) -> None:
+        if self._sandbox is not None:
+            self._sandbox.close()
+            self._sandbox = None
+
+    def database(self, prompt: tao_hub.Prompt) -> Path:
+        """The file that `meta.db` (or the option `db`) means. Raises ValueError or FileNotFoundError with the cure."""
+        name = prompt.meta.get("db") or self.options.db
+        if not name or not isinstance(name, str):
+            raise ValueError('the prompt names no database: put {"db": FILE or NAME} into its meta, or give -o db=FILE')
+        path = Path(name).expanduser()
+        if path.suffix in ENDINGS or not self.options.databases:
+            if path.is_file():
+                return path.resolve()
+            raise FileNotFoundError(f"no database file {name}: give its path, or its name and -o databases=FOLDER")
+        if path.name != name:
+            raise ValueError(f"database name {name!r} is no plain name")
+        folder = Path(self.options.databases).expanduser()
+        tried = [inside / f"{name}{ending}" for ending in ENDINGS for inside in (folder, folder / name)]
+        for file in tried:
+            if file.is_file():
+                return file.resolve()
+        raise FileNotFoundError(f"no database {name!r} in {folder}: looked for {tried[0]} and {tried[1]}")

@@ -1,0 +1,69 @@
+"""sql/executes: is the answer one query that runs, reads a real table, and means what it says?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pydantic
+from sqlglot import exp
+
+import tao_hub
+
+from .databases import DatabaseOptions, RunsSQL
+from .extract import extract_sql
+from .gate import NotAQuery, parse
+from .sandbox import Result, Sandbox
+
+
+def honest(sandbox: Sandbox, database: Path, sql: str) -> tuple[Result | None, str]:
+    """The query's result, or None and why it earns nothing: it is no query, fails, reads no real table, or has a
+    misspelt "column" that SQLite would take for text."""
+    try:
+        tree = parse(sql)
+    except NotAQuery as error:
+        return None, str(error)
+    if tree.find(exp.Table) is None:
+        return None, "reads no table"
+    result = sandbox.run(database, sql)
+    if not result.ok:
+        return None, f"{result.kind}: {result.error}"
+    if not result.tables:
+        return None, "reads no table of the database"
+    read = {column for _, column in result.reads} | {table for table, _ in result.reads}
+    aliases = {e.alias.casefold() for e in tree.find_all(exp.Alias)} | {
+        e.alias.casefold() for e in tree.find_all(exp.TableAlias) if e.name
+    }
+    for column in tree.find_all(exp.Column):
+        identifier = column.this
+        if isinstance(identifier, exp.Identifier) and identifier.quoted and not column.table:
+            name = identifier.name.casefold()
+            if name not in read and name not in aliases and name not in _columns(tree):
+                return None, f'"{identifier.name}" is no column, so it would be text'
+    return result, ""
+
+
+def _columns(tree: exp.Expression) -> set[str]:
+    """Names that common table expressions give to columns."""
+    return {i.name.casefold() for a in tree.find_all(exp.TableAlias) for i in a.args.get("columns") or ()}
+
+
+class Executes(RunsSQL):
+    """1.0 where the answer is one query that runs within its limits and reads a real table, else 0.0 with the reason.
+
+    `SELECT 1`, EXPLAIN, reading sqlite_master and a misspelt "column" that SQLite turns into text earn nothing.
+    """
+
+    class Options(DatabaseOptions):
+        empty: float = pydantic.Field(0.5, ge=0, le=1, description="What a query without any row earns")
+
+    def score_batch(self, pairs: Sequence[tuple[tao_hub.Prompt, tao_hub.Candidate]]) -> Iterable[float | tao_hub.Score]:
+        return [self._score(self.database(prompt), extract_sql(candidate.response)) for prompt, candidate in pairs]
+
+    def _score(self, database: Path, sql: str) -> tao_hub.Score:
+        result, why = honest(self.sandbox, database, sql)
+        if result is None:
+            return tao_hub.Score(0.0, why=why[:500])
+        if all(value is None for row in result.rows for value in row):
+            return tao_hub.Score(self.options.empty, why="no rows" if not result.rows else "nothing but NULL")
+        return tao_hub.Score(1.0, why=f"{len(result.rows)} rows")

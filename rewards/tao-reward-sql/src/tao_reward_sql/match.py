@@ -1,0 +1,74 @@
+"""sql/match: does the prediction's result equal the gold query's?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+
+import tao_hub
+
+from .databases import DatabaseOptions, RunsSQL
+from .extract import extract_sql
+from .verdict import SEMANTICS, Verdict, judge
+
+Semantics = Literal["strict", "bird_ex", "bird_soft_f1", "spider_ts", "wikisql_ex"]
+
+
+class Match(RunsSQL):
+    """1.0 where the SQL in the answer gives the result of the gold SQL, else 0.0; `why` is the verdict and the first
+    difference. The reference is a gold query or a list of accepted ones.
+
+    `strict` compares multisets of rows under the best matching of columns, order only where gold's top-level ORDER BY
+    asks for it (rows that it leaves tied may stand in any order, also at a LIMIT), numbers within a relative 1e-6, and
+    NULL, '', 0 and bytes as different things. The others decide as published benchmarks do, with their known faults:
+    `bird_ex` (sets of rows, column order counts), `bird_soft_f1`, `spider_ts` (DISTINCT stripped, ordered where the
+    text says "order by"), `wikisql_ex` (the first column as a list). Parts hold those named in `also`.
+    A gold query that fails, or a gold result beyond `rows`, is an error and never a 0.
+    """
+
+    uses_reference = True
+
+    class Options(DatabaseOptions):
+        semantics: Semantics = pydantic.Field("strict", description="What counts as the same result")
+        also: list[Semantics] | str = pydantic.Field([], description="Further semantics to tell in parts (a list)")
+
+        @pydantic.field_validator("also")
+        @classmethod
+        def _names(cls, also: list[str] | str) -> list[str]:
+            names = [n.strip() for n in also.split(",") if n.strip()] if isinstance(also, str) else also
+            if unknown := [name for name in names if name not in SEMANTICS]:
+                raise ValueError(f"no semantics {unknown[0]!r}: {', '.join(SEMANTICS)}")
+            return list(names)
+
+    def score_batch(self, pairs: Sequence[tuple[tao_hub.Prompt, tao_hub.Candidate]]) -> Iterable[float | tao_hub.Score]:
+        return [self._score(prompt, candidate.response) for prompt, candidate in pairs]
+
+    def _score(self, prompt: tao_hub.Prompt, response: str) -> tao_hub.Score:
+        golds = _golds(prompt.reference)
+        database = self.database(prompt)
+        predicted = extract_sql(response)
+        best = self._best(database, golds, predicted, self.options.semantics)
+        if best.fault:
+            return tao_hub.Score.failed(best.why, type="GoldError" if best.name == "gold_error" else "Truncated")
+        others = {name: self._best(database, golds, predicted, name) for name in self.options.also}
+        parts = {name: verdict.value for name, verdict in others.items() if not verdict.fault}
+        return tao_hub.Score(best.value, why=f"{best.name}: {best.why}".rstrip(": ")[:500], parts=parts)
+
+    def _best(self, database: Path, golds: Sequence[str], predicted: str, semantics: str) -> Verdict:
+        """The best verdict over the accepted golds; one that fails counts only if all do."""
+        verdicts = []
+        for gold in golds:
+            verdicts.append(judge(self.sandbox, database, gold, predicted, semantics))
+            if verdicts[-1].value == 1:
+                break
+        return max(verdicts, key=lambda v: (v.value, not v.fault))
+
+
+def _golds(reference: Any) -> list[str]:
+    golds = [reference] if isinstance(reference, str) else reference
+    if not isinstance(golds, (list, tuple)) or not golds or not all(isinstance(g, str) and g.strip() for g in golds):
+        raise ValueError(f"the reference must be a gold query or a list of some, found {type(reference).__name__}")
+    return [gold.strip().rstrip(";") for gold in golds]

@@ -1,0 +1,101 @@
+"""Copies of a database with other data: queries that agree by chance on the original part on these."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import sqlite3
+import tempfile
+from contextlib import closing
+from pathlib import Path
+
+DROPPED = (0.2, 0.5, 0.8)  # share of the rows, by turns: what few rows decide must change, too
+MOST_ROWS = 20_000  # of a table that are perturbed; further ones are dropped from the copy
+
+
+def copies(database: Path, count: int, folder: Path | None = None, seed: int = 0) -> list[Path]:
+    """`count` perturbed copies, made once and kept by the content of the original, the seed and the number.
+
+    In each table some rows are dropped, some doubled where no key forbids it, and in each column outside keys values
+    are shuffled among the rows. Schema, types, primary and foreign keys are kept: what refers to a dropped row
+    goes with it. The idea is that of distilled test suites (Zhong et al. 2020, arXiv 2010.02840).
+    """
+    folder = folder or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tao-hub" / "perturbed"
+    folder.mkdir(parents=True, exist_ok=True)
+    content = hashlib.blake2b(database.read_bytes(), digest_size=16).hexdigest()
+    found = []
+    for number in range(count):
+        target = folder / f"{content}-v1-{seed}-{number}.sqlite"
+        if not target.exists():
+            handle, name = tempfile.mkstemp(dir=folder, suffix=".tmp")
+            os.close(handle)
+            try:
+                draw = random.Random(f"{content}/{seed}/{number}")
+                _perturb(database, Path(name), DROPPED[number % len(DROPPED)], draw)
+                Path(name).replace(target)
+            finally:
+                Path(name).unlink(missing_ok=True)
+        found.append(target)
+    return found
+
+
+def _perturb(source: Path, target: Path, dropped: float, draw: random.Random) -> None:
+    uri = "file:" + str(source).replace("%", "%25").replace("?", "%3f").replace("#", "%23") + "?mode=ro&immutable=1"
+    with closing(sqlite3.connect(uri, uri=True)) as original, closing(sqlite3.connect(target)) as copy:
+        original.backup(copy)
+        copy.execute("PRAGMA foreign_keys=OFF")
+        copy.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
+        tables = [
+            name for (name,) in copy.execute("SELECT name FROM sqlite_master WHERE type='table'")
+            if not name.startswith("sqlite_")
+        ]  # fmt: skip
+        referred = {row[2].casefold() for t in tables for row in copy.execute(f"PRAGMA foreign_key_list({_quoted(t)})")}
+        for table in tables:
+            _table(copy, table, dropped / 2 if table.casefold() in referred else dropped, draw)
+        _mend(copy)
+        copy.commit()
+
+
+def _table(db: sqlite3.Connection, table: str, dropped: float, draw: random.Random) -> None:
+    name = _quoted(table)
+    columns = db.execute(f"PRAGMA table_info({name})").fetchall()
+    keys = {c[1] for c in columns if c[5]} | {row[3] for row in db.execute(f"PRAGMA foreign_key_list({name})")}
+    for index in db.execute(f"PRAGMA index_list({name})").fetchall():
+        if index[2]:  # unique
+            keys |= {row[2] for row in db.execute(f"PRAGMA index_info({_quoted(index[1])})")}
+    try:
+        rows = [list(row) for row in db.execute(f"SELECT * FROM {name} LIMIT {MOST_ROWS}")]
+    except sqlite3.Error:
+        return  # a virtual table, say
+    if not rows:
+        return
+    rows = [row for row in rows if draw.random() >= dropped] or rows[:1]
+    for position, column in enumerate(columns):
+        if column[1] in keys:
+            continue
+        moved = [i for i in range(len(rows)) if draw.random() < 0.5]
+        values = [rows[i][position] for i in moved]
+        draw.shuffle(values)
+        for i, value in zip(moved, values):
+            rows[i][position] = value
+    if not keys:
+        rows += [list(row) for row in rows if draw.random() < 0.15]
+    draw.shuffle(rows)
+    places = ", ".join("?" * len(columns))
+    db.execute(f"DELETE FROM {name}")
+    db.executemany(f"INSERT OR IGNORE INTO {name} VALUES ({places})", rows)
+
+
+def _mend(db: sqlite3.Connection) -> None:
+    """Delete the rows that refer to dropped ones, and those that refer to them."""
+    for _ in range(10):
+        broken = [(table, row) for table, row, *_ in db.execute("PRAGMA foreign_key_check") if row is not None]
+        if not broken:
+            return
+        for table, row in broken:
+            db.execute(f"DELETE FROM {_quoted(table)} WHERE rowid = ?", [row])
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

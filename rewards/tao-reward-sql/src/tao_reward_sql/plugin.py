@@ -1,0 +1,15 @@
+"""Registers the rewards by execution."""
+
+from __future__ import annotations
+
+import tao_hub
+
+
+@tao_hub.hookimpl
+def register_rewards(register: tao_hub.hookspecs.Register) -> None:
+    here = "tao_reward_sql"
+    register(
+        "match", f"{here}.match:Match", summary="the SQL gives the gold query's result (strict, or as benchmarks do)"
+    )
+    register("executes", f"{here}.executes:Executes", summary="one query that runs and reads a real table")
+    register("consistency", f"{here}.consistency:Consistency", summary="how many candidates' SQL gives the same result")

@@ -1,0 +1,92 @@
+"""Gold and prediction on one database → a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from . import compare
+from .gate import NotAQuery, order_of, without_distinct
+from .sandbox import Result, Sandbox
+
+SEMANTICS = ("strict", "bird_ex", "bird_soft_f1", "spider_ts", "wikisql_ex")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`name`: match, mismatch, pred_error, gold_error, timeout, truncated or forbidden."""
+
+    name: str
+    value: float
+    why: str = ""
+
+    @property
+    def fault(self) -> bool:
+        """Whether gold or the limits are to blame: then there is no score."""
+        return self.name in ("gold_error", "truncated")
+
+
+def judge(sandbox: Sandbox, database: Path, gold: str, predicted: str, semantics: str = "strict") -> Verdict:
+    """One gold query against one prediction, each on a connection that cannot change anything."""
+    if semantics == "spider_ts":
+        gold, predicted = without_distinct(gold), without_distinct(predicted)
+    ours = sandbox.run(database, gold)
+    if not ours.ok:
+        return Verdict("gold_error", 0.0, f"the gold query fails ({ours.kind}): {ours.error}")
+    theirs = sandbox.run(database, predicted)
+    if not theirs.ok:
+        name = {"timeout": "timeout", "memory": "timeout", "forbidden": "forbidden"}.get(theirs.kind, "pred_error")
+        return Verdict(name, 0.0, theirs.error)
+    if ours.truncated:
+        return Verdict("truncated", 0.0, f"the gold result has over {len(ours.rows)} rows; raise rows")
+    if theirs.truncated:
+        return Verdict("mismatch", 0.0, f"over {len(theirs.rows)} rows, gold has {len(ours.rows)}")
+    return _compared(sandbox, database, gold, ours, theirs, semantics)
+
+
+def _compared(sandbox: Sandbox, database: Path, gold: str, ours: Result, theirs: Result, semantics: str) -> Verdict:
+    if semantics == "strict":
+        blocks, last = ties(sandbox, database, gold, ours)
+        if ours.columns != theirs.columns:
+            return Verdict("mismatch", 0.0, f"{theirs.columns} columns, gold has {ours.columns}")
+        differs = compare.strict(ours.rows, theirs.rows, blocks, last)
+        return Verdict("mismatch", 0.0, differs) if differs else Verdict("match", 1.0)
+    if semantics == "bird_soft_f1":
+        value = compare.bird_soft_f1(ours.rows, theirs.rows)
+        return Verdict("match" if value == 1 else "mismatch", value)
+    if semantics == "spider_ts":
+        same = compare.spider_ts(ours.rows, theirs.rows, "order by" in gold.lower())
+    else:
+        same = {"bird_ex": compare.bird_ex, "wikisql_ex": compare.wikisql_ex}[semantics](ours.rows, theirs.rows)
+    return Verdict("match" if same else "mismatch", float(same))
+
+
+def ties(
+    sandbox: Sandbox, database: Path, gold: str, ours: Result
+) -> tuple[list[int] | None, Sequence[Sequence[Any]] | None]:
+    """(sizes of the runs of tied rows, or None without a top-level ORDER BY; all rows tied for the last place where a
+    LIMIT cuts them). Where the sort keys cannot be had, no two rows are tied."""
+    try:
+        order = order_of(gold)
+    except NotAQuery:  # SQLite ran it, so it is a query; only its order is unknown
+        return None, None
+    if order is None or not ours.rows:
+        return None, None
+    keyed = sandbox.run(database, order.keyed) if order.keyed else None
+    if keyed is None or not keyed.ok or len(keyed.rows) != len(ours.rows):
+        return [1] * len(ours.rows), None
+
+    def key(row: Sequence[Any]) -> Any:
+        return tuple(compare.canonical(row[k]) for k in order.keys)
+
+    blocks = [len(list(run)) for _, run in groupby(keyed.rows, key)]
+    if not order.unlimited:
+        return blocks, None
+    whole = sandbox.run(database, order.unlimited)
+    if not whole.ok or whole.truncated:
+        return blocks, None
+    last = [row[: ours.columns] for row in whole.rows if key(row) == key(keyed.rows[-1])]
+    return blocks, last if len(last) > blocks[-1] else None

@@ -1,0 +1,153 @@
+"""The program of a sandbox process: runs SQL that a model wrote on read-only SQLite files. Standard library only.
+
+Started as `python -I worker.py LIMITS`, it reads pickled tasks from stdin and writes one pickled answer for each. What
+SQLite can bound is bounded here; what it cannot, the parent bounds by killing this process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import pickle
+import resource
+import sqlite3
+import struct
+import sys
+import time
+from collections import OrderedDict
+from typing import Any, BinaryIO
+
+KEPT = 8  # open databases
+STEPS = 1000  # of SQLite's machine between looks at the clock
+# Functions of one value or of a few that read nothing but their arguments; no randomness, clock, pointers or files.
+FUNCTIONS = frozenset(
+    """
+    abs avg cast ceil ceiling char coalesce concat concat_ws count cume_dist date datetime dense_rank exp first_value
+    floor format glob group_concat hex ifnull iif instr json json_array_length json_each json_extract json_type
+    json_valid julianday lag last_value lead length like ln log log10 log2 lower ltrim max min mod nth_value ntile
+    nullif octet_length percent_rank pow power printf quote rank replace round row_number rtrim sign sqrt strftime
+    string_agg substr substring sum time timediff total trim trunc typeof unicode unixepoch upper unhex ->> ->
+    """.split()  # noqa: SIM905
+)
+SELECT, READ, FUNCTION, RECURSIVE = 21, 20, 31, 33
+
+
+class Database:
+    """One hardened connection."""
+
+    def __init__(self, path: str, limits: dict[str, Any]) -> None:
+        uri = "file:" + path.replace("%", "%25").replace("?", "%3f").replace("#", "%23") + "?mode=ro&immutable=1"
+        self.db = sqlite3.connect(uri, uri=True, isolation_level=None, cached_statements=0)
+        self.db.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
+        for pragma in ("trusted_schema=OFF", "cell_size_check=ON", "temp_store=MEMORY", "mmap_size=0", "query_only=ON"):
+            self.db.execute(f"PRAGMA {pragma}")
+        self.db.execute(f"PRAGMA hard_heap_limit={limits['heap']}")
+        tables = self.db.execute("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")
+        self.tables = {name.casefold() for (name,) in tables if not name.casefold().startswith("sqlite_")}
+        for name, value in (
+            ("ATTACHED", 0), ("LENGTH", limits["length"]), ("SQL_LENGTH", limits["sql"]), ("COLUMN", 200),
+            ("EXPR_DEPTH", 200), ("COMPOUND_SELECT", 50), ("VDBE_OP", 250_000), ("FUNCTION_ARG", 32),
+            ("LIKE_PATTERN_LENGTH", 1000), ("VARIABLE_NUMBER", 1), ("TRIGGER_DEPTH", 1), ("WORKER_THREADS", 0),
+        ):  # fmt: skip
+            code = getattr(sqlite3, f"SQLITE_LIMIT_{name}", None)
+            if code is not None and hasattr(self.db, "setlimit"):  # Python 3.11 on
+                self.db.setlimit(code, value)
+        self.reads: set[tuple[str, str]] = set()
+        self.forbidden = ""
+        self.deadline = 0.0
+        self.db.set_progress_handler(lambda: time.monotonic() > self.deadline, STEPS)
+        self.db.set_authorizer(self._authorize)  # last: nothing above needs more
+
+    def _authorize(self, action: int, first: str | None, second: str | None, *_: Any) -> int:
+        if action in (SELECT, RECURSIVE):
+            return sqlite3.SQLITE_OK
+        if action == READ:
+            table = (first or "").casefold()
+            if not table.startswith("sqlite_"):
+                self.reads.add((table, (second or "").casefold()))
+                return sqlite3.SQLITE_OK
+            self.forbidden = f"reads {first}"
+        elif action == FUNCTION:
+            if (second or "").casefold() in FUNCTIONS:
+                return sqlite3.SQLITE_OK
+            self.forbidden = f"function {second}"
+        else:
+            self.forbidden = f"action {action} ({first or second or ''})"
+        return sqlite3.SQLITE_DENY
+
+    def run(self, sql: str, seconds: float, most_rows: int, most_bytes: int) -> dict[str, Any]:
+        self.reads, self.forbidden = set(), ""
+        started = time.monotonic()
+        self.deadline = started + seconds
+        answer: dict[str, Any] = {"rows": [], "columns": 0, "truncated": False, "kind": "", "error": ""}
+        cursor = self.db.cursor()
+        try:
+            cursor.execute(sql)
+            answer["columns"] = len(cursor.description or ())
+            size = 0
+            for row in cursor:
+                size += sum(len(v) if isinstance(v, (str, bytes)) else 8 for v in row)
+                if len(answer["rows"]) >= most_rows or size > most_bytes:
+                    answer["truncated"] = True
+                    break
+                answer["rows"].append(row)
+            if not answer["columns"]:
+                answer |= {"kind": "error", "error": "no query: it returns no columns"}
+        except MemoryError:
+            answer |= {"kind": "memory", "error": "needs more memory than the sandbox gives", "rows": []}
+        except (sqlite3.Error, sqlite3.Warning, ValueError, OverflowError) as error:
+            answer |= {"kind": self._kind(error), "error": f"{type(error).__name__}: {error}"[:500], "rows": []}
+            if self.forbidden and answer["kind"] == "forbidden":
+                answer["error"] = f"forbidden: {self.forbidden}"[:500]
+        finally:
+            with contextlib.suppress(sqlite3.Error, MemoryError):
+                cursor.close()
+        answer["seconds"] = time.monotonic() - started
+        answer["reads"] = sorted(self.reads)
+        answer["tables"] = sorted({table for table, _ in self.reads} & self.tables)
+        return answer
+
+    def _kind(self, error: Exception) -> str:
+        text = str(error)
+        if "interrupted" in text:
+            return "timeout"
+        if "not authorized" in text or "prohibited" in text:
+            return "forbidden"
+        if "one statement at a time" in text:
+            return "forbidden"
+        return "memory" if "out of memory" in text or "too big" in text else "error"
+
+
+def serve(source: BinaryIO, target: BinaryIO, limits: dict[str, Any]) -> None:
+    opened: OrderedDict[str, Database] = OrderedDict()
+    while head := source.read(4):
+        task = pickle.loads(source.read(struct.unpack("<I", head)[0]))  # from the parent, which is trusted
+        try:
+            database = opened.pop(task["path"], None) or Database(task["path"], limits)
+            opened[task["path"]] = database
+            if len(opened) > KEPT:
+                opened.popitem(last=False)[1].db.close()
+            answer = database.run(task["sql"], task["seconds"], limits["rows"], limits["bytes"])
+        except (sqlite3.Error, OSError, MemoryError) as error:
+            answer = {"kind": "database", "error": f"{task['path']}: {type(error).__name__}: {error}"[:500]}
+        data = pickle.dumps(answer, protocol=5)
+        target.write(struct.pack("<I", len(data)) + data)
+        target.flush()
+
+
+def bound(limits: dict[str, Any]) -> None:
+    """What the system can bound for this process: memory, files it writes (none), cores."""
+    for name, value in (
+        ("RLIMIT_AS", limits["memory"]),
+        ("RLIMIT_FSIZE", 0),
+        ("RLIMIT_CORE", 0),
+        ("RLIMIT_NOFILE", 64),
+    ):
+        with contextlib.suppress(ValueError, OSError, AttributeError):
+            resource.setrlimit(getattr(resource, name), (value, value))
+
+
+if __name__ == "__main__":
+    given = json.loads(sys.argv[1])
+    bound(given)
+    serve(sys.stdin.buffer, sys.stdout.buffer, given)
