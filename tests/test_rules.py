@@ -244,6 +244,20 @@ def test_long_hostile_texts_are_judged_in_linear_time() -> None:
     assert time.monotonic() - begin < 3
 
 
+# -- distinct --
+
+
+def test_a_field_with_the_words_of_another_is_no_value_of_its_own() -> None:
+    from tao_reward_rules.distinct import Distinct
+
+    record = {"a": "Blue  Moon", "b": "blue moon", "c": "moon", "d": "Moonlight", "n": 3, "x": None}
+    found = score(build(Distinct), json.dumps(record))
+    assert found.parts == {"a": 0.25, "b": 0.25, "c": 0.25, "d": 1.0, "n": 1.0, "x": 1.0}
+    assert found.value == 0.25
+    assert value(build(Distinct, ignore=["b", "c"]), '{"a": "Blue Moon", "b": "blue moon", "c": "moon"}') == 1.0
+    assert [value(build(Distinct), text) for text in ("", "x", "{}", DEEP)] == [0.0] * 4
+
+
 # -- consistency --
 
 

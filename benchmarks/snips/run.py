@@ -77,11 +77,12 @@ def plan(task: Mapping[str, Any], folder: Path, options: argparse.Namespace) -> 
         "rewards": [
             {"name": "rules/schema", "label": "schema", "gate": 1.0, "options": {"schema": schema}},
             {"name": "rules/grounded", "label": "grounded", "gate": 1.0},
+            {"name": "rules/distinct", "label": "distinct", "gate": 1.0},
             {"name": "rules/consistency", "label": "consistency"},
         ],
         "train": {
-            "name": "trl/best-of-n", "min_total": 2.0 + options.agree,
-            "options": {"epochs": 3, "max_examples": options.examples},
+            "name": "trl/best-of-n", "min_total": 3.0 + options.agree,
+            "options": {"epochs": options.epochs, "max_examples": options.examples},
         },
         "eval": [{"split": "test"}],
         "baselines": [{"label": "base, few-shot", "strategy": "few-shot"}],
@@ -166,6 +167,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=250, help="unlabelled texts")
     parser.add_argument("--n", type=int, default=4, help="candidates per text, each with the examples in another order")
     parser.add_argument("--examples", type=int, default=160, help="answers learnt from, at most")
+    parser.add_argument("--epochs", type=float, default=6, help="times each answer is seen")
     parser.add_argument("--null-weight", type=float, default=0.4, help="what a vote for null weighs")
     parser.add_argument("--agree", type=float, default=0.5, help="least share of agreeing votes")
     options = parser.parse_args()
