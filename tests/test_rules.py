@@ -254,7 +254,8 @@ def test_a_field_with_the_words_of_another_is_no_value_of_its_own() -> None:
     found = score(build(Distinct), json.dumps(record))
     assert found.parts == {"a": 0.25, "b": 0.25, "c": 0.25, "d": 1.0, "n": 1.0, "x": 1.0}
     assert found.value == 0.25
-    assert value(build(Distinct, ignore=["b", "c"]), '{"a": "Blue Moon", "b": "blue moon", "c": "moon"}') == 1.0
+    trusting = score(build(Distinct, trust=["a"]), '{"a": "Blue Moon", "b": "blue moon", "c": "sun"}')
+    assert trusting.parts == {"b": 0.25, "c": 1.0}
     assert [value(build(Distinct), text) for text in ("", "x", "{}", DEEP)] == [0.0] * 4
 
 

@@ -77,7 +77,10 @@ def plan(task: Mapping[str, Any], folder: Path, options: argparse.Namespace) -> 
         "rewards": [
             {"name": "rules/schema", "label": "schema", "gate": 1.0, "options": {"schema": schema}},
             {"name": "rules/grounded", "label": "grounded", "gate": 1.0},
-            {"name": "rules/distinct", "label": "distinct", "gate": 1.0},
+            {
+                "name": "rules/distinct", "label": "distinct", "gate": 1.0,
+                "options": {"trust": [*task["match"], slots[0]]},
+            },
             {"name": "rules/consistency", "label": "consistency"},
         ],
         "train": {

@@ -18,7 +18,7 @@ class Distinct(tao_hub.Reward):
     """
 
     class Options(tao_hub.Options):
-        ignore: list[str] = pydantic.Field([], description="Fields that are not looked at (chosen values, say)")
+        trust: list[str] = pydantic.Field([], description="Fields never doubted; others may not repeat them")
         repeated: float = pydantic.Field(0.25, ge=0, lt=1, description="Part of a field whose words stand in another")
 
     def score_batch(self, pairs: Sequence[tuple[tao_hub.Prompt, tao_hub.Candidate]]) -> Iterable[float | tao_hub.Score]:
@@ -29,9 +29,9 @@ class Distinct(tao_hub.Reward):
             record = tao_hub.parse_record(response)
         except ValueError as error:
             return tao_hub.Score(0.0, why=str(error))
-        names = [name for name in record if name not in self.options.ignore]
-        texts = {n: f" {tao_hub.normalise_text(record[n])} " for n in names if isinstance(record[n], str)}
-        twice = [n for n, text in texts.items() if any(text in other for m, other in texts.items() if m != n)]
+        names = [name for name in record if name not in self.options.trust]
+        texts = {n: f" {tao_hub.normalise_text(v)} " for n, v in record.items() if isinstance(v, str)}
+        twice = [n for n in names if n in texts and any(texts[n] in other for m, other in texts.items() if m != n)]
         parts = {name: self.options.repeated if name in twice else 1.0 for name in names}
         if not parts:
             return tao_hub.Score(0.0, why="no field to judge in the answer")
