@@ -85,7 +85,9 @@ def plan(task: Mapping[str, Any], folder: Path, options: argparse.Namespace) -> 
         ],
         "train": {
             "name": "trl/best-of-n", "min_total": 3.0 + options.agree,
-            "options": {"epochs": options.epochs, "max_examples": options.examples},
+            "options": {
+                "epochs": options.epochs, "max_examples": options.examples, "learning_rate": options.learning_rate,
+            },
         },
         "eval": [{"split": "test"}],
         "baselines": [{"label": "base, few-shot", "strategy": "few-shot"}],
@@ -169,10 +171,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--prompts", type=int, default=250, help="unlabelled texts")
     parser.add_argument("--n", type=int, default=4, help="candidates per text, each with the examples in another order")
-    parser.add_argument("--examples", type=int, default=160, help="answers learnt from, at most")
+    parser.add_argument("--examples", type=int, default=200, help="answers learnt from, at most")
     parser.add_argument("--epochs", type=float, default=6, help="times each answer is seen")
-    parser.add_argument("--null-weight", type=float, default=0.4, help="what a vote for null weighs")
-    parser.add_argument("--agree", type=float, default=0.5, help="least share of agreeing votes")
+    parser.add_argument("--learning-rate", type=float, default=1e-3, help="of the LoRA adapters")
+    parser.add_argument("--null-weight", type=float, default=0.3, help="what a vote for null weighs")
+    parser.add_argument("--agree", type=float, default=0.4, help="least share of agreeing votes")
     options = parser.parse_args()
     task, folder = tasks[options.intent], options.out / options.intent
     gold = write(options.data, options.intent, task["slots"], folder)
