@@ -44,7 +44,7 @@ def test_a_plan_is_made_for_each_intent(snips: ModuleType, tmp_path: Path) -> No
     for task in json.loads((HERE / "tasks.json").read_text(encoding="utf-8")).values():
         assert all(list(record) == task["slots"] for _, record in task["examples"])
         assert all(v is None or v in text for text, record in task["examples"] for v in record.values())
-        numbers = {"seed": 0, "prompts": 10, "n": 2, "null_weight": 0.5, "agree": 0.5, "examples": 5}
+        numbers = {"seed": 0, "prompts": 10, "n": 2, "null_weight": 0.5, "agree": 0.5, "examples": 5, "covered": 0.9}
         options = argparse.Namespace(**numbers, epochs=1, learning_rate=1e-3)
         assert snips.plan(task, tmp_path, options).suite == "jsonl"
     with tao_hub.open_session(tmp_path / "store.db") as session:

@@ -81,10 +81,11 @@ def plan(task: Mapping[str, Any], folder: Path, options: argparse.Namespace) -> 
                 "name": "rules/distinct", "label": "distinct", "gate": 1.0,
                 "options": {"trust": [*task["match"], slots[0]]},
             },
+            {"name": "rules/coverage", "label": "coverage", "gate": options.covered},
             {"name": "rules/consistency", "label": "consistency"},
         ],
         "train": {
-            "name": "trl/best-of-n", "min_total": 3.0 + options.agree,
+            "name": "trl/best-of-n", "min_total": 3.0 + options.covered + options.agree,
             "options": {
                 "epochs": options.epochs, "max_examples": options.examples, "learning_rate": options.learning_rate,
             },
@@ -176,6 +177,7 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=1e-3, help="of the LoRA adapters")
     parser.add_argument("--null-weight", type=float, default=0.3, help="what a vote for null weighs")
     parser.add_argument("--agree", type=float, default=0.4, help="least share of agreeing votes")
+    parser.add_argument("--covered", type=float, default=0.9, help="least share of a text's rare words in the answer")
     options = parser.parse_args()
     task, folder = tasks[options.intent], options.out / options.intent
     gold = write(options.data, options.intent, task["slots"], folder)

@@ -14,6 +14,7 @@ def register_rewards(register: tao_hub.hookspecs.Register) -> None:
     register("length", f"{here}.length:Length", summary="the answer is neither too short nor too long")
     register("grounded", f"{here}.grounded:Grounded", summary="every value of the answer occurs in the input")
     register("distinct", f"{here}.distinct:Distinct", summary="no two fields hold the same words")
+    register("coverage", f"{here}.coverage:Coverage", summary="the input's rare words are in the answer")
     register("near", f"{here}.near:Near", summary="values that belong together stand together in the input")
     register("recurrence", f"{here}.recurrence:Recurrence", summary="a value is this input's own, and a whole phrase")
     register("consistency", f"{here}.consistency:Consistency", summary="vote: how many candidates say the same")

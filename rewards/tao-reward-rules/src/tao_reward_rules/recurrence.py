@@ -84,7 +84,7 @@ class Recurrence(tao_hub.Reward):
             if field not in record:
                 continue
             value = record[field]
-            words = _words(value) if isinstance(value, str) else ()
+            words = words_of(value) if isinstance(value, str) else ()
             parts[field] = 1.0 if value is None else self._part(field, words) if words else 0.0
             if parts[field] < 0.5:
                 notes.append(f"{field} {' '.join(words)[:40]!r}: in {self._held[words]} of {self._inputs} inputs")
@@ -102,7 +102,7 @@ class Recurrence(tao_hub.Reward):
         return part
 
 
-def _words(text: str) -> Phrase:
+def words_of(text: str) -> Phrase:
     """The words of a text without case and plural -s."""
     found = (m.group().casefold() for m in _WORD.finditer(text[:MAX_CHARS]))
     return tuple(w[:-1] if len(w) > 3 and w.endswith("s") and not w.endswith("ss") else w for w in found)
@@ -112,7 +112,7 @@ def _phrases(text: str) -> set[Phrase]:
     """Every phrase of up to MAX_WORDS words that stands in one line, between marks."""
     found = set()
     for piece in re.split(r"[\n.,;:!?|\t\"()]+", text):
-        words = _words(piece)
+        words = words_of(piece)
         for start in range(len(words)):
             for stop in range(start + 1, min(start + MAX_WORDS, len(words)) + 1):
                 found.add(words[start:stop])
