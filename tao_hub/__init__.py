@@ -20,6 +20,7 @@ _HOMES = {
     "session": "Policy Session",
     "loop": "combine compare evaluate generate rounds_done run_round score tune update",
     "commands.stages": "command_line open_session show_report tune_and_report",
+    "commands.progress": "Bar",
     "rows": "score_rows",
     "ablations": "without",
     "runs": "run_report",
@@ -30,6 +31,7 @@ _LAZY["eval"] = "loop"  # the command's name; `evaluate` is the same function wi
 
 if TYPE_CHECKING:
     from .ablations import without
+    from .commands.progress import Bar
     from .commands.stages import command_line, open_session, show_report, tune_and_report
     from .components import (
         Component,
@@ -76,7 +78,7 @@ __all__ = [  # noqa: RUF022 - grouped by home
     "Score", "canonical_json", "digest",
     "GateFailed", "LabelLeak", "PluginError", "StoreError", "TaoHubError", "UsageError",
     "Component", "Engine", "Generator", "GroupReward", "Options", "Progress", "Reward", "Strategy", "Suite", "Trainer",
-    "dump_record", "find_record", "normalise_text", "parse_json", "parse_record", "value_key",
+    "Bar", "dump_record", "find_record", "normalise_text", "parse_json", "parse_record", "value_key",
     "hookimpl", "Hub", "Store", "Plan", "load_plan", "Policy", "Session", "rounds_done", "tune_and_report", "without",
     "command_line", "open_session", "show_report",
     "combine", "compare", "evaluate", "generate", "run_round", "score", "score_rows", "tune", "update",

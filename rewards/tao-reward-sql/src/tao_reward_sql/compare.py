@@ -218,6 +218,15 @@ def bird_soft_f1(gold: Rows, predicted: Rows) -> float:
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
+def bird_rves(ratio: float) -> float:
+    """BIRD mini-dev's reward for efficiency of a right answer, from gold's time over the prediction's: 1.25, 1, 0.75,
+    0.5 or 0.25 (mini_dev/evaluation/evaluation_ves.py). The score of many is 100 times the mean of the square roots."""
+    for least, reward in ((2.0, 1.25), (1.0, 1.0), (0.5, 0.75), (0.25, 0.5)):
+        if ratio >= least:
+            return reward
+    return 0.25
+
+
 def spider_ts(gold: Rows, predicted: Rows, ordered: bool) -> bool:
     """The test-suite's comparison of two tables: a multiset (or list, if `ordered`) of rows under some permutation of
     the columns (Zhong et al. 2020, test-suite-sql-eval, exec_eval.py)."""

@@ -24,6 +24,24 @@ class DatabaseOptions(tao_hub.Options):
     workers: int = pydantic.Field(1, gt=0, description="Sandbox processes")
 
 
+def find_database(name: str, databases: str = "") -> Path:
+    """The file that a name (looked for in the folder `databases`) or a path means. Raises ValueError or
+    FileNotFoundError with the cure."""
+    path = Path(name).expanduser()
+    if path.suffix in ENDINGS or not databases:
+        if path.is_file():
+            return path.resolve()
+        raise FileNotFoundError(f"no database file {name}: give its path, or its name and -o databases=FOLDER")
+    if path.name != name:
+        raise ValueError(f"database name {name!r} is no plain name")
+    folder = Path(databases).expanduser()
+    tried = [inside / f"{name}{ending}" for ending in ENDINGS for inside in (folder, folder / name)]
+    for file in tried:
+        if file.is_file():
+            return file.resolve()
+    raise FileNotFoundError(f"no database {name!r} in {folder}: looked for {tried[0]} and {tried[1]}")
+
+
 class RunsSQL(tao_hub.Reward):
     """A reward with a sandbox, opened when first used."""
 
@@ -49,16 +67,4 @@ class RunsSQL(tao_hub.Reward):
         name = prompt.meta.get("db") or self.options.db
         if not name or not isinstance(name, str):
             raise ValueError('the prompt names no database: put {"db": FILE or NAME} into its meta, or give -o db=FILE')
-        path = Path(name).expanduser()
-        if path.suffix in ENDINGS or not self.options.databases:
-            if path.is_file():
-                return path.resolve()
-            raise FileNotFoundError(f"no database file {name}: give its path, or its name and -o databases=FOLDER")
-        if path.name != name:
-            raise ValueError(f"database name {name!r} is no plain name")
-        folder = Path(self.options.databases).expanduser()
-        tried = [inside / f"{name}{ending}" for ending in ENDINGS for inside in (folder, folder / name)]
-        for file in tried:
-            if file.is_file():
-                return file.resolve()
-        raise FileNotFoundError(f"no database {name!r} in {folder}: looked for {tried[0]} and {tried[1]}")
+        return find_database(name, self.options.databases)

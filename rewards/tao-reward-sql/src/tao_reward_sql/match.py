@@ -12,9 +12,10 @@ import tao_hub
 
 from .databases import DatabaseOptions, RunsSQL
 from .extract import extract_sql
-from .verdict import SEMANTICS, Verdict, judge
+from .perturb import copies
+from .verdict import SEMANTICS, Verdict, judge_all
 
-Semantics = Literal["strict", "bird_ex", "bird_soft_f1", "spider_ts", "wikisql_ex"]
+Semantics = Literal["strict", "bird_ex", "bird_soft_f1", "bird_rves", "spider_ts", "wikisql_ex"]
 
 
 class Match(RunsSQL):
@@ -24,8 +25,10 @@ class Match(RunsSQL):
     `strict` compares multisets of rows under the best matching of columns, order only where gold's top-level ORDER BY
     asks for it (rows that it leaves tied may stand in any order, also at a LIMIT), numbers within a relative 1e-6, and
     NULL, '', 0 and bytes as different things. The others decide as published benchmarks do, with their known faults:
-    `bird_ex` (sets of rows, column order counts), `bird_soft_f1`, `spider_ts` (DISTINCT stripped, ordered where the
-    text says "order by"), `wikisql_ex` (the first column as a list). Parts hold those named in `also`.
+    `bird_ex` (sets of rows, column order counts), `bird_soft_f1`, `bird_rves` (speed beside gold's, if right),
+    `spider_ts` (DISTINCT stripped, ordered where the text says "order by"), `wikisql_ex` (the first column as a list).
+    Parts hold those named in `also`.
+    With `perturbed` a match must hold on that many copies of the database with other data, too.
     A gold query that fails, or a gold result beyond `rows`, is an error and never a 0.
     """
 
@@ -33,6 +36,7 @@ class Match(RunsSQL):
 
     class Options(DatabaseOptions):
         semantics: Semantics = pydantic.Field("strict", description="What counts as the same result")
+        perturbed: int = pydantic.Field(0, ge=0, le=50, description="Copies with other data where it must match, too")
         also: list[Semantics] | str = pydantic.Field([], description="Further semantics to tell in parts (a list)")
 
         @pydantic.field_validator("also")
@@ -49,20 +53,21 @@ class Match(RunsSQL):
     def _score(self, prompt: tao_hub.Prompt, response: str) -> tao_hub.Score:
         golds = _golds(prompt.reference)
         database = self.database(prompt)
+        databases = [database, *copies(database, self.options.perturbed)]
         predicted = extract_sql(response)
-        best = self._best(database, golds, predicted, self.options.semantics)
+        best = self._best(databases, golds, predicted, self.options.semantics)
         if best.fault:
             return tao_hub.Score.failed(best.why, type="GoldError" if best.name == "gold_error" else "Truncated")
-        others = {name: self._best(database, golds, predicted, name) for name in self.options.also}
+        others = {name: self._best(databases[:1], golds, predicted, name) for name in self.options.also}
         parts = {name: verdict.value for name, verdict in others.items() if not verdict.fault}
         return tao_hub.Score(best.value, why=f"{best.name}: {best.why}".rstrip(": ")[:500], parts=parts)
 
-    def _best(self, database: Path, golds: Sequence[str], predicted: str, semantics: str) -> Verdict:
+    def _best(self, databases: Sequence[Path], golds: Sequence[str], predicted: str, semantics: str) -> Verdict:
         """The best verdict over the accepted golds; one that fails counts only if all do."""
         verdicts = []
         for gold in golds:
-            verdicts.append(judge(self.sandbox, database, gold, predicted, semantics))
-            if verdicts[-1].value == 1:
+            verdicts.append(judge_all(self.sandbox, databases, gold, predicted, semantics))
+            if verdicts[-1].value >= 1:
                 break
         return max(verdicts, key=lambda v: (v.value, not v.fault))
 

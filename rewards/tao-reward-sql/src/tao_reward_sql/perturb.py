@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import random
@@ -21,9 +22,11 @@ def copies(database: Path, count: int, folder: Path | None = None, seed: int = 0
     are shuffled among the rows. Schema, types, primary and foreign keys are kept: what refers to a dropped row
     goes with it. The idea is that of distilled test suites (Zhong et al. 2020, arXiv 2010.02840).
     """
+    if not count:
+        return []
     folder = folder or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tao-hub" / "perturbed"
     folder.mkdir(parents=True, exist_ok=True)
-    content = hashlib.blake2b(database.read_bytes(), digest_size=16).hexdigest()
+    content = _content(database, *_state(database))
     found = []
     for number in range(count):
         target = folder / f"{content}-v1-{seed}-{number}.sqlite"
@@ -38,6 +41,21 @@ def copies(database: Path, count: int, folder: Path | None = None, seed: int = 0
                 Path(name).unlink(missing_ok=True)
         found.append(target)
     return found
+
+
+def _state(database: Path) -> tuple[int, int]:
+    state = database.stat()
+    return state.st_mtime_ns, state.st_size
+
+
+@functools.lru_cache(maxsize=256)
+def _content(database: Path, modified: int, size: int) -> str:
+    """Digest of the file, read once for each state that it is in."""
+    with database.open("rb") as file:
+        digest = hashlib.blake2b(digest_size=16)
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def _perturb(source: Path, target: Path, dropped: float, draw: random.Random) -> None:

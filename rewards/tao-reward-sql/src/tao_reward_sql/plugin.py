@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import tao_hub
 
 
@@ -13,3 +15,10 @@ def register_rewards(register: tao_hub.hookspecs.Register) -> None:
     )
     register("executes", f"{here}.executes:Executes", summary="one query that runs and reads a real table")
     register("consistency", f"{here}.consistency:Consistency", summary="how many candidates' SQL gives the same result")
+
+
+@tao_hub.hookimpl
+def register_commands(cli: Any) -> None:
+    from .command import sql
+
+    cli.add_command(sql)

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from statistics import mean, pstdev
 from typing import Any
 
 from . import compare
 from .gate import NotAQuery, order_of, without_distinct
 from .sandbox import Result, Sandbox
 
-SEMANTICS = ("strict", "bird_ex", "bird_soft_f1", "spider_ts", "wikisql_ex")
+SEMANTICS = ("strict", "bird_ex", "bird_soft_f1", "bird_rves", "spider_ts", "wikisql_ex")
+RVES_RUNS = 25  # of each query; BIRD takes 100
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,37 @@ def judge(sandbox: Sandbox, database: Path, gold: str, predicted: str, semantics
         return Verdict("truncated", 0.0, f"the gold result has over {len(ours.rows)} rows; raise rows")
     if theirs.truncated:
         return Verdict("mismatch", 0.0, f"over {len(theirs.rows)} rows, gold has {len(ours.rows)}")
-    return _compared(sandbox, database, gold, ours, theirs, semantics)
+    return _compared(sandbox, database, gold, predicted, ours, theirs, semantics)
 
 
-def _compared(sandbox: Sandbox, database: Path, gold: str, ours: Result, theirs: Result, semantics: str) -> Verdict:
+def judge_all(
+    sandbox: Sandbox, databases: Sequence[Path], gold: str, predicted: str, semantics: str = "strict"
+) -> Verdict:
+    """As `judge` on the first database; a match must hold on the further ones, too, whose data differ (perturbed
+    copies). Where gold itself gives no result on one of them, that one says nothing."""
+    verdict = judge(sandbox, databases[0], gold, predicted, semantics)
+    if verdict.name != "match":
+        return verdict
+    for number, database in enumerate(databases[1:], 1):
+        there = judge(sandbox, database, gold, predicted, semantics)
+        if not there.fault and there.name != "match":
+            return Verdict(there.name, 0.0, f"with other data (copy {number}): {there.why}")
+    return verdict
+
+
+def time_ratio(sandbox: Sandbox, database: Path, gold: str, predicted: str, runs: int = RVES_RUNS) -> float:
+    """Mean of gold's time over the prediction's, ratios beyond three standard deviations left out (BIRD's R-VES)."""
+    ratios = []
+    for _ in range(runs):
+        ours, theirs = (sandbox.run(database, sql, remembered=False).seconds for sql in (gold, predicted))
+        ratios.append(ours / max(theirs, 1e-9))
+    middle, spread = mean(ratios), pstdev(ratios)
+    return mean([r for r in ratios if abs(r - middle) < 3 * spread] or ratios)
+
+
+def _compared(
+    sandbox: Sandbox, database: Path, gold: str, predicted: str, ours: Result, theirs: Result, semantics: str
+) -> Verdict:
     if semantics == "strict":
         blocks, last = ties(sandbox, database, gold, ours)
         if ours.columns != theirs.columns:
@@ -57,6 +86,11 @@ def _compared(sandbox: Sandbox, database: Path, gold: str, ours: Result, theirs:
     if semantics == "bird_soft_f1":
         value = compare.bird_soft_f1(ours.rows, theirs.rows)
         return Verdict("match" if value == 1 else "mismatch", value)
+    if semantics == "bird_rves":
+        if not compare.bird_ex(ours.rows, theirs.rows):
+            return Verdict("mismatch", 0.0)
+        ratio = time_ratio(sandbox, database, gold, predicted)
+        return Verdict("match", compare.bird_rves(ratio), f"{ratio:.2f} times as fast as gold")
     if semantics == "spider_ts":
         same = compare.spider_ts(ours.rows, theirs.rows, "order by" in gold.lower())
     else:
