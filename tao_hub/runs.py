@@ -15,7 +15,7 @@ from .history import Eval, History
 from .loop import opened_name
 from .session import Session
 from .stats import paired_delta, proportion_interval
-from .store import Member
+from .store import Member, load_prompt
 from .types import Report
 
 EXAMPLES = 3
@@ -170,7 +170,7 @@ def _examples(
     return [
         {
             "id": shown[p][2],
-            "prompt": json.loads(shown[p][1])[-1][1],
+            "prompt": load_prompt(shown[p][1]).messages[-1].content,
             "reference": None if shown[p][3] is None else json.dumps(json.loads(shown[p][3]), ensure_ascii=False),
             "answers": [
                 {"label": label, "text": i["response"] or i["error"] or "", "right": None if i["value"] is None else
@@ -227,7 +227,7 @@ def _one_prompt(session: Session, plan: Plan, run: int, r: dict[str, Any], row: 
     chosen = session.store.one(sql, [run, r["number"], row[0]])
     return {
         "id": row[1],
-        "prompt": json.loads(row[2]),
+        "prompt": [[m.role, m.content] for m in load_prompt(row[2]).messages],
         "candidates": [
             {
                 "id": c.id, "strategy": c.strategy, "policy": c.policy, "index": c.index, "response": c.response,

@@ -176,8 +176,8 @@ class Store:
         return Slice(suite, split, count)
 
     def _put_item(self, suite: int, split: str, position: int, prompt: Prompt, key: tuple[str, str, bytes]) -> None:
-        messages = json.dumps([[m.role, m.content] for m in prompt.messages], ensure_ascii=False)
-        self.db.execute("INSERT OR IGNORE INTO prompts (digest, messages) VALUES (?, ?)", [key[0], messages])
+        asked = "INSERT OR IGNORE INTO prompts (digest, messages) VALUES (?, ?)"
+        self.db.execute(asked, [key[0], _dump_prompt(prompt)])
         reference = None if prompt.reference is None else canonical_json(prompt.reference)
         self.db.execute(
             "INSERT OR REPLACE INTO items VALUES (?, ?, ?, (SELECT id FROM prompts WHERE digest = ?), ?, ?, ?, ?)",
@@ -191,7 +191,7 @@ class Store:
             "WHERE i.suite = ? AND i.split = ? AND i.position < ? GROUP BY p.id ORDER BY min(i.position)"
         )
         for row, messages, item in self.rows(sql, part.where):
-            yield row, _prompt(messages, item)
+            yield row, load_prompt(messages, item)
 
     # -- candidates ---------------------------------------------------------------------------------------------
 
@@ -209,10 +209,10 @@ class Store:
         return {r[0] for r in self.rows(sql, [prompt, member.policy, member.source])}
 
     def prompt(self, row: int) -> Prompt:
-        found = self.one("SELECT messages, '' FROM prompts WHERE id = ?", [row])
+        found = self.one("SELECT messages FROM prompts WHERE id = ?", [row])
         if found is None:
             raise KeyError(row)
-        return _prompt(*found)
+        return load_prompt(*found)
 
     def answered(self, member: Member) -> bool:
         """Whether the member holds any candidate that did not fail."""
@@ -251,7 +251,7 @@ class Store:
             owner, last = (member.policy, member.source, member.n), (0, -1, -1)
             while page := list(self.rows(sql, [*part.where, reward, *owner, last[0], *last])):
                 last = (page[-1][1], page[-1][4], page[-1][-1])
-                yield [(r[1], _prompt(r[-4], "", r[-3]), bytes(r[-2]), _candidate(r)) for r in page]
+                yield [(r[1], load_prompt(r[-4], "", r[-3]), bytes(r[-2]), _candidate(r)) for r in page]
 
     def add_scores(self, reward: int, rows: Iterable[tuple[int, bytes, bytes, Score]]) -> None:
         """Write (prompt row id, response digest, context, score) in one transaction; existing scores stay."""
@@ -393,6 +393,15 @@ def _reference_digest(reference: Any) -> bytes:
     return b"" if reference is None else bytes.fromhex(digest(reference))
 
 
-def _prompt(messages: str, item: str, reference: str | None = None) -> Prompt:
-    turns = tuple(Message(role, content) for role, content in json.loads(messages))
-    return Prompt(turns, id=item, reference=None if reference is None else json.loads(reference))
+def _dump_prompt(prompt: Prompt) -> str:
+    """The messages; with meta, an object of both."""
+    messages = [[m.role, m.content] for m in prompt.messages]
+    return json.dumps({"messages": messages, "meta": dict(prompt.meta)} if prompt.meta else messages, ensure_ascii=False)
+
+
+def load_prompt(stored: str, item: str = "", reference: str | None = None) -> Prompt:
+    """The prompt of the column `messages` in `prompts`."""
+    found = json.loads(stored)
+    messages, meta = (found["messages"], found["meta"]) if isinstance(found, dict) else (found, {})
+    turns = tuple(Message(role, content) for role, content in messages)
+    return Prompt(turns, id=item, reference=None if reference is None else json.loads(reference), meta=meta)

@@ -51,7 +51,8 @@ class Prompt:
     """Chat messages that ask for one answer.
 
     `reference` is the gold answer. The loop strips it (`without_reference`) before a prompt reaches a generator,
-    a strategy, or a reward that does not declare `uses_reference`.
+    a strategy, or a reward that does not declare `uses_reference`. `meta` is what the prompt is about beside its text
+    (`db`: the database of a question) and reaches all of them: no answer belongs there.
     """
 
     messages: tuple[Message, ...]
@@ -61,8 +62,9 @@ class Prompt:
 
     @property
     def digest(self) -> str:
-        """Identity by content: the messages only, so a prompt with and without its reference is the same prompt."""
-        return digest([[m.role, m.content] for m in self.messages])
+        """Identity by content: messages and meta, so a prompt with and without its reference is the same prompt."""
+        messages = [[m.role, m.content] for m in self.messages]
+        return digest([messages, dict(self.meta)] if self.meta else messages)
 
     @property
     def text(self) -> str:

@@ -4,19 +4,23 @@
 
 Mutants change what a gold query means (operator, condition, column, aggregate, order, DISTINCT, JOIN); rewrites do not
 (aliases, join order, IN as EXISTS, order of columns and of conditions). A mutant that gives gold's result on the
-database, on the copies it is judged with and on `--witnesses` further ones counts as equivalent and is left out.
+database, on the copies it is judged with, on `--witnesses` further ones, and on some where values stand at the gold's
+constants, counts as equivalent and is left out.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gzip
 import json
 import random
+import shutil
+import sqlite3
 import tempfile
 import zipfile
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +28,7 @@ import sqlglot
 from sqlglot import exp
 from tao_reward_sql.perturb import copies
 from tao_reward_sql.sandbox import Limits, Sandbox
-from tao_reward_sql.verdict import judge, judge_all
+from tao_reward_sql.verdict import Verdict, judge_all
 
 from tao_hub.stats import proportion_interval
 
@@ -40,13 +44,16 @@ Columns = dict[str, list[str]]
 def swapped(tree: exp.Expression, old: exp.Expression, new: exp.Expression | None) -> exp.Expression:
     """A copy of `tree` with the node `old` replaced by `new` (None: taken out)."""
     copied = tree.copy()
-    place = [node for node in tree.walk()].index(old)
-    node = [node for node in copied.walk()][place]
+    node = list(copied.walk())[_place(tree, old)]
     if new is None:
         node.pop()
     else:
         node.replace(new.copy())
     return copied
+
+
+def _place(tree: exp.Expression, wanted: exp.Expression) -> int:
+    return next(i for i, node in enumerate(tree.walk()) if node is wanted)
 
 
 # -- mutants: each yields queries that should mean something else ---------------------------------------------------
@@ -118,6 +125,12 @@ def column(columns: Columns) -> Change:
     return change
 
 
+MUTANTS: dict[str, Change] = {
+    "operator": operator, "condition": condition, "aggregate": aggregate, "order": order, "distinct": distinct,
+    "join": join,
+}  # fmt: skip
+
+
 # -- rewrites: each yields queries that mean the same ---------------------------------------------------------------
 
 
@@ -138,13 +151,11 @@ def join_order(tree: exp.Expression, draw: random.Random) -> Iterator[exp.Expres
     for select in tree.find_all(exp.Select):
         joins = select.args.get("joins") or []
         first = select.args.get("from_") or select.args.get("from")
-        if len(joins) != 1 or joins[0].side or not joins[0].args.get("on") or select.find(exp.Star, bfs=False) and any(
-            isinstance(e, exp.Star) for e in select.expressions
-        ):  # fmt: skip
+        starred = any(isinstance(e, exp.Star) for e in select.expressions)
+        if len(joins) != 1 or joins[0].side or not joins[0].args.get("on") or starred:
             continue
         copied = swapped(tree, joins[0].this, first.this)
-        place = [node for node in tree.walk()].index(first.this)
-        [node for node in copied.walk()][place].replace(joins[0].this.copy())
+        list(copied.walk())[_place(tree, first.this)].replace(joins[0].this.copy())
         yield copied
 
 
@@ -165,7 +176,7 @@ def mirrored(tree: exp.Expression, draw: random.Random) -> Iterator[exp.Expressi
 
 
 def in_as_exists(tree: exp.Expression, draw: random.Random) -> Iterator[exp.Expression]:
-    """x IN (SELECT y FROM …) as x IN (SELECT y FROM (SELECT y AS v FROM …) WHERE v = x): a subquery of another shape."""
+    """x IN (SELECT y FROM …) as EXISTS (SELECT 1 FROM (SELECT y AS v FROM …) WHERE v = x)."""
     for node in tree.find_all(exp.In):
         inner = node.args.get("query")
         query = inner.this if isinstance(inner, exp.Subquery) else inner
@@ -209,6 +220,43 @@ def fixed(tree: exp.Expression) -> bool:
     return True
 
 
+def boundaries(file: Path, gold: exp.Expression, columns: Columns, folder: Path, draw: random.Random) -> list[Path]:
+    """Copies in which values compared with a constant often equal it or are one beside it: what perturbation, which
+    only moves values that are there, never shows."""
+    near: dict[str, list[Any]] = defaultdict(list)  # column → values to try in it
+    for node in gold.find_all(*OPERATORS, exp.Between, exp.Like):
+        between = isinstance(node, exp.Between)
+        for constant in (node.args["low"], node.args["high"]) if between else (node.expression, node.this):
+            if not isinstance(constant, exp.Literal):
+                continue
+            values: list[Any] = [constant.this]
+            if not constant.is_string:
+                values = [float(constant.this) + step for step in (-1, 0, 1)]
+                values = [int(value) if value == int(value) else value for value in values]
+            for compared in node.find_all(exp.Column):
+                near[compared.name.casefold()] += values
+    made = []
+    for number in range(3 if near else 0):
+        target = folder / f"witness-{number}.sqlite"
+        shutil.copy(file, target)
+        with contextlib.closing(sqlite3.connect(target)) as db:
+            for table, names in columns.items():
+                for name in names:
+                    if name.casefold() in near:
+                        _scatter(db, table, name, near[name.casefold()], draw)
+            db.commit()
+        made.append(target)
+    return made
+
+
+def _scatter(db: sqlite3.Connection, table: str, column: str, values: list[Any], draw: random.Random) -> None:
+    change = f'UPDATE "{table}" SET "{column}" = ? WHERE rowid = ?'
+    for (row,) in db.execute(f'SELECT rowid FROM "{table}"').fetchall():
+        if draw.random() < 0.5:
+            with contextlib.suppress(sqlite3.IntegrityError):
+                db.execute(change, [draw.choice(values), row])
+
+
 def golds(data: Path, most: int, draw: random.Random) -> list[tuple[str, str]]:
     found = []
     for name in ("dev.json.gz", "train_spider_syn.json.gz"):
@@ -219,74 +267,88 @@ def golds(data: Path, most: int, draw: random.Random) -> list[tuple[str, str]]:
     return found[:most]
 
 
-def measure(
-    found: Sequence[tuple[str, str]], files: dict[str, Path], columns: dict[str, Columns], options: argparse.Namespace
-) -> dict[str, Any]:
-    draw = random.Random(options.seed)
-    rules = {"bird_ex": ("bird_ex", 0), "spider_ts": ("spider_ts", 0), "strict": ("strict", 0)}
-    rules |= {f"strict + {k}": ("strict", k) for k in (3, 12)}
-    passed: dict[str, Counter[str]] = defaultdict(Counter)
-    refused: dict[str, Counter[str]] = defaultdict(Counter)
-    kinds: Counter[str] = Counter()
-    same: Counter[str] = Counter()
-    equivalent, odd = 0, []
-    with Sandbox(2, Limits(seconds=2.0)) as sandbox:
-        for name, gold in found:
-            file = files[name]
-            try:
-                tree = sqlglot.parse_one(gold, dialect="sqlite")
-            except sqlglot.errors.SqlglotError:
-                continue
-            if not sandbox.run(file, gold).ok:
-                continue
-            judged = copies(file, 12, options.copies)
-            mutants: dict[str, Change] = {
-                "operator": operator, "condition": condition, "column": column(columns[name]), "aggregate": aggregate,
-                "order": order, "distinct": distinct, "join": join,
-            }  # fmt: skip
-            for kind, change in mutants.items():
-                texts = list(dict.fromkeys(t.sql("sqlite") for t in change(tree, draw)))
-                for text in draw.sample(texts, min(len(texts), 1)):
-                    if not sandbox.run(file, text).ok:
-                        continue  # a mutant that fails is told apart by anybody
-                    verdicts = {
-                        rule: judge_all(sandbox, [file, *judged[:k]], gold, text, semantics).name == "match"
-                        for rule, (semantics, k) in rules.items()
-                    }
-                    if verdicts["strict + 12"]:
-                        witnesses = copies(file, options.witnesses, options.copies, seed=1)
-                        if judge_all(sandbox, witnesses, gold, text).name == "match":
-                            equivalent += 1
-                            continue
-                    kinds[kind] += 1
-                    for rule, match in verdicts.items():
-                        passed[rule][kind] += match
-            if not fixed(tree):
-                continue
+RULES = {
+    "bird_ex": ("bird_ex", 0), "spider_ts": ("spider_ts", 0), "strict": ("strict", 0), "strict + 3": ("strict", 3),
+    "strict + 12": ("strict", 12),
+}  # fmt: skip
+
+
+class Measurement:
+    """Counts of mutants that pass and of rewrites that are refused, per rule and kind."""
+
+    def __init__(self, sandbox: Sandbox, scratch: Path, witnesses: int, seed: int) -> None:
+        self.sandbox, self.scratch, self.witnesses = sandbox, scratch, witnesses
+        self.draw = random.Random(seed)
+        self.kinds: Counter[str] = Counter()
+        self.same: Counter[str] = Counter()
+        self.passed: dict[str, Counter[str]] = defaultdict(Counter)
+        self.refused: dict[str, Counter[str]] = defaultdict(Counter)
+        self.equivalent = 0
+        self.odd: list[dict[str, str]] = []
+
+    def look_at(self, file: Path, gold: str, columns: Columns) -> None:
+        try:
+            tree = sqlglot.parse_one(gold, dialect="sqlite")
+        except sqlglot.errors.SqlglotError:
+            return
+        if not self.sandbox.run(file, gold).ok:
+            return
+        for kind, change in {**MUTANTS, "column": column(columns)}.items():
+            for text in self._one(change, tree):
+                if self.sandbox.run(file, text).ok:  # a mutant that fails is told apart by anybody
+                    self._mutant(kind, file, tree, gold, text, columns)
+        if fixed(tree):
             for kind, change in REWRITES.items():
-                texts = list(dict.fromkeys(t.sql("sqlite") for t in change(tree, draw)))
-                for text in draw.sample(texts, min(len(texts), 1)):
-                    ran = sandbox.run(file, text)
-                    if not ran.ok or judge(sandbox, file, gold, gold).name != "match":
-                        continue
-                    same[kind] += 1
-                    for rule, (semantics, k) in rules.items():
-                        verdict = judge_all(sandbox, [file, *judged[:k]], gold, text, semantics)
-                        if verdict.name != "match":
-                            refused[rule][kind] += 1
-                            if rule == "strict + 12":
-                                odd.append({"kind": kind, "gold": gold, "rewrite": text, "why": verdict.why})
-    n, m = sum(kinds.values()), sum(same.values())
-    table = {}
-    for rule in rules:
-        wrong, right = sum(passed[rule].values()), sum(refused[rule].values())
-        table[rule] = {
-            "mutants_passed": wrong, "share": wrong / n, "ci": proportion_interval(wrong, n),
-            "by_kind": {k: f"{passed[rule][k]}/{kinds[k]}" for k in kinds},
-            "rewrites_refused": right, "refused_share": right / m, "refused_ci": proportion_interval(right, m),
-            "refused_by_kind": {k: f"{refused[rule][k]}/{same[k]}" for k in same},
-        }  # fmt: skip
-    return {"golds": len(found), "mutants": n, "equivalent": equivalent, "rewrites": m, "rules": table, "refused": odd}
+                for text in self._one(change, tree):
+                    if self.sandbox.run(file, text).ok:
+                        self._rewrite(kind, file, gold, text)
+
+    def _one(self, change: Change, tree: exp.Expression) -> list[str]:
+        texts = list(dict.fromkeys(t.sql("sqlite") for t in change(tree, self.draw)))
+        return self.draw.sample(texts, min(len(texts), 1))
+
+    def _verdicts(self, file: Path, gold: str, text: str) -> dict[str, Verdict]:
+        judged = copies(file, 12, self.scratch)
+        return {
+            rule: judge_all(self.sandbox, [file, *judged[:k]], gold, text, semantics)
+            for rule, (semantics, k) in RULES.items()
+        }
+
+    def _mutant(
+        self, kind: str, file: Path, tree: exp.Expression, gold: str, text: str, columns: Columns
+    ) -> None:
+        verdicts = self._verdicts(file, gold, text)
+        if verdicts["strict + 12"].name == "match":
+            here = Path(tempfile.mkdtemp(dir=self.scratch))  # the sandbox remembers results by path
+            further = copies(file, self.witnesses, self.scratch, seed=1)
+            further += boundaries(file, tree, columns, here, self.draw)
+            if judge_all(self.sandbox, further, gold, text).name == "match":
+                self.equivalent += 1
+                return
+        self.kinds[kind] += 1
+        for rule, verdict in verdicts.items():
+            self.passed[rule][kind] += verdict.name == "match"
+
+    def _rewrite(self, kind: str, file: Path, gold: str, text: str) -> None:
+        self.same[kind] += 1
+        for rule, verdict in self._verdicts(file, gold, text).items():
+            if verdict.name != "match":
+                self.refused[rule][kind] += 1
+                if rule == "strict + 12":
+                    self.odd.append({"kind": kind, "gold": gold, "rewrite": text, "why": verdict.why})
+
+    def result(self) -> dict[str, Any]:
+        n, m = sum(self.kinds.values()), sum(self.same.values())
+        table = {}
+        for rule in RULES:
+            wrong, right = sum(self.passed[rule].values()), sum(self.refused[rule].values())
+            table[rule] = {
+                "mutants_passed": wrong, "share": wrong / n, "ci": proportion_interval(wrong, n),
+                "by_kind": {k: f"{self.passed[rule][k]}/{count}" for k, count in self.kinds.items()},
+                "rewrites_refused": right, "refused_share": right / m, "refused_ci": proportion_interval(right, m),
+                "refused_by_kind": {k: f"{self.refused[rule][k]}/{count}" for k, count in self.same.items()},
+            }  # fmt: skip
+        return {"mutants": n, "equivalent": self.equivalent, "rewrites": m, "rules": table, "refused": self.odd}
 
 
 def main() -> None:
@@ -298,7 +360,6 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        options.copies = Path(scratch) / "copies"
         with zipfile.ZipFile(options.data / "databases.zip") as archive:
             archive.extractall(scratch)
         files = {file.stem: file for file in Path(scratch).rglob("*.sqlite")}
@@ -311,15 +372,20 @@ def main() -> None:
                 t: [c for i, c in schema["column_names_original"] if i == k] for k, t in enumerate(tables)
             }
         wanted = golds(options.data, options.golds, random.Random(options.seed))
-        found = measure([(db, sql) for db, sql in wanted if db in files], files, columns, options)
+        (scratch_copies := Path(scratch) / "copies").mkdir()
+        with Sandbox(2, Limits(seconds=2.0)) as sandbox:
+            measurement = Measurement(sandbox, scratch_copies, options.witnesses, options.seed)
+            for name, gold in wanted:
+                if name in files:
+                    measurement.look_at(files[name], gold, columns[name])
+        found = measurement.result()
     if options.json:
         print(json.dumps(found, indent=1))
         return
     print(f"{found['mutants']} mutants ({found['equivalent']} equivalent left out), {found['rewrites']} rewrites")
     for rule, row in found["rules"].items():
-        print(
-            f"{rule:12} passes {100 * row['share']:4.1f}% of mutants, refuses {100 * row['refused_share']:4.2f}% of rewrites"
-        )
+        wrong, right = 100 * row["share"], 100 * row["refused_share"]
+        print(f"{rule:12} passes {wrong:4.1f}% of mutants, refuses {right:4.2f}% of rewrites")
 
 
 if __name__ == "__main__":

@@ -73,4 +73,4 @@ def _read(split: str) -> Iterator[tao_hub.Prompt]:
     lines = (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8").strip().split("\n")
     for row in map(json.loads, lines):
         messages = (system, tao_hub.Message("user", row["message"]))
-        yield tao_hub.Prompt(messages, id=row["id"], reference=row.get("reference"), meta=row["meta"])
+        yield tao_hub.Prompt(messages, id=row["id"], reference=row.get("reference"))

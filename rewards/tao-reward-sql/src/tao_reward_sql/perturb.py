@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
 import random
 import sqlite3
 import tempfile
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -71,7 +73,7 @@ def _perturb(source: Path, target: Path, dropped: float, draw: random.Random) ->
         referred = {row[2].casefold() for t in tables for row in copy.execute(f"PRAGMA foreign_key_list({_quoted(t)})")}
         for table in tables:
             _table(copy, table, dropped / 2 if table.casefold() in referred else dropped, draw)
-        _mend(copy)
+        _mend(copy, tables)
         copy.commit()
 
 
@@ -105,10 +107,17 @@ def _table(db: sqlite3.Connection, table: str, dropped: float, draw: random.Rand
     db.executemany(f"INSERT OR IGNORE INTO {name} VALUES ({places})", rows)
 
 
-def _mend(db: sqlite3.Connection) -> None:
-    """Delete the rows that refer to dropped ones, and those that refer to them."""
+def _mend(db: sqlite3.Connection, tables: Sequence[str]) -> None:
+    """Delete the rows that refer to dropped ones, and those that refer to them.
+
+    A table whose foreign key refers to columns that are not unique (SQLite calls it a mismatch) is left as it is.
+    """
     for _ in range(10):
-        broken = [(table, row) for table, row, *_ in db.execute("PRAGMA foreign_key_check") if row is not None]
+        broken = []
+        for table in tables:
+            with contextlib.suppress(sqlite3.OperationalError):
+                found = db.execute(f"PRAGMA foreign_key_check({_quoted(table)})")
+                broken += [(name, row) for name, row, *_ in found if row is not None]
         if not broken:
             return
         for table, row in broken:

@@ -13,16 +13,22 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+Key = tuple[str, str, float]  # file, query, the file's time stamp
+
 PROGRAM = Path(__file__).with_name("worker.py")
 GRACE = 1.0  # seconds after the deadline until the process is killed: SQLite looks at the clock only between steps
 START = 20.0  # seconds a new process may take, on a busy machine
 MOST_ANSWER = 1 << 28
+MOST_CHUNK = 500  # tasks that a worker takes before another may have some
+AHEAD = 32  # tasks that a process has at once
+PIPEFUL = 32_768  # bytes of tasks that a process has at once: a pipe holds them, so that writing never waits
 
 
 @dataclass(frozen=True)
@@ -66,37 +72,81 @@ class Worker:
         self._process: subprocess.Popen[bytes] | None = None
 
     def run(self, path: str, sql: str, seconds: float) -> Result:
+        return next(self.run_many([(path, sql)], seconds))
+
+    def run_many(self, tasks: Sequence[tuple[str, str]], seconds: float) -> Iterator[Result]:
+        """Results of (path, sql) tasks in their order.
+
+        A pipeful of tasks is handed over at once, so that the process never waits for its parent. When one kills it,
+        those behind it are handed to the next process: they were not run.
+        """
+        waiting = deque(enumerate(tasks))
+        results: dict[int, Result] = {}
+        told = 0
+        while waiting:
+            sent: deque[int] = deque()
+            room = PIPEFUL
+            data = []
+            while waiting and len(sent) < AHEAD:
+                place, (path, sql) = waiting[0]
+                refused = self._refused(sql)
+                if refused is None:
+                    piece = pickle.dumps({"path": path, "sql": sql, "seconds": seconds}, protocol=5)
+                    if sent and len(piece) + 4 > room:
+                        break
+                    room -= len(piece) + 4
+                    data.append(struct.pack("<I", len(piece)) + piece)
+                    sent.append(place)
+                else:
+                    results[place] = refused
+                waiting.popleft()
+            back = self._exchange(b"".join(data), sent, seconds, results)
+            waiting.extendleft((place, tasks[place]) for place in reversed(back))
+            while told in results:
+                yield results.pop(told)
+                told += 1
+
+    def _refused(self, sql: str) -> Result | None:
+        """Why a query is not even sent, if so."""
         if len(sql) > self.limits.sql:
-            return Result(
-                kind="forbidden", error=f"forbidden: {len(sql)} characters, at most {self.limits.sql} are run"
-            )
+            told = f"forbidden: {len(sql)} characters, at most {self.limits.sql} are run"
+            return Result(kind="forbidden", error=told)
         if "\0" in sql:
             return Result(kind="error", error="a NUL character in the query")
         try:
             sql.encode()
         except UnicodeEncodeError:
             return Result(kind="error", error="not valid Unicode")
+        return None
+
+    def _exchange(self, data: bytes, sent: deque[int], seconds: float, results: dict[int, Result]) -> list[int]:
+        """Hand over tasks and read their answers into `results`; returns the places of those that were not run."""
+        if not sent:
+            return []
         fresh = self._process is None
         process = self._process = self._process or self._start()
-        data = pickle.dumps({"path": path, "sql": sql, "seconds": seconds}, protocol=5)
         started = time.monotonic()
         try:
             assert process.stdin is not None
-            process.stdin.write(struct.pack("<I", len(data)) + data)
+            process.stdin.write(data)
             process.stdin.flush()
-            answer = self._read(started + seconds + GRACE + (START if fresh else 0.0))
+            while sent:
+                answer = self._read(started + seconds + GRACE + (START if fresh else 0.0))
+                started, fresh = time.monotonic(), False
+                rows = tuple(map(tuple, answer.pop("rows", ())))
+                reads = tuple(map(tuple, answer.pop("reads", ())))
+                results[sent.popleft()] = Result(
+                    rows=rows, reads=reads, tables=tuple(answer.pop("tables", ())), **answer
+                )
         except TimeoutError:
             self.close()
-            return Result(
-                kind="timeout", error=f"killed after {seconds + GRACE:g} s", seconds=time.monotonic() - started
-            )
+            told = f"killed after {seconds + GRACE:g} s"
+            results[sent.popleft()] = Result(kind="timeout", error=told, seconds=time.monotonic() - started)
         except (OSError, EOFError, ValueError) as error:
             code = process.poll()
             self.close()
-            return Result(kind="crash", error=f"the sandbox process ended ({code}): {error}"[:300])
-        rows = tuple(tuple(row) for row in answer.pop("rows", ()))
-        reads = tuple(tuple(pair) for pair in answer.pop("reads", ()))
-        return Result(rows=rows, reads=reads, tables=tuple(answer.pop("tables", ())), **answer)
+            results[sent.popleft()] = Result(kind="crash", error=f"the sandbox process ended ({code}): {error}"[:300])
+        return list(sent)
 
     def _start(self) -> subprocess.Popen[bytes]:
         given = {n: getattr(self.limits, n) for n in ("rows", "bytes", "heap", "memory", "length", "sql")}
@@ -148,7 +198,7 @@ class Sandbox:
         for worker in self._workers:
             self._free.put(worker)
         self._kept = kept
-        self._known: dict[tuple[str, str, float], Result] = {}
+        self._known: dict[Key, Result] = {}
         self._lock = threading.Lock()
 
     def run(self, path: str | Path, sql: str, remembered: bool = True) -> Result:
@@ -165,19 +215,44 @@ class Sandbox:
             result = worker.run(str(path), sql, self.limits.seconds)
         finally:
             self._free.put(worker)
-        if result.kind not in ("crash", "database"):  # these may be the machine's fault, and end
-            with self._lock:
-                if len(self._known) >= self._kept:
-                    self._known.clear()
-                self._known[key] = result
+        self._keep(key, result)
         return result
 
     def run_all(self, tasks: Sequence[tuple[str | Path, str]]) -> list[Result]:
         """Results in the order of (path, sql) tasks, over all workers."""
-        if len(self._workers) == 1 or len(tasks) < 2:
-            return [self.run(path, sql) for path, sql in tasks]
-        with ThreadPoolExecutor(len(self._workers)) as threads:
-            return list(threads.map(lambda task: self.run(*task), tasks))
+        keys = [(str(path), sql, _stamp(path)) for path, sql in tasks]
+        with self._lock:
+            found = {key: self._known[key] for key in keys if key in self._known}
+        owed = sorted({key for key in keys if key not in found})  # one database after the other
+        count = len(self._workers)
+        size = max(1, min(MOST_CHUNK, -(-len(owed) // count)))
+        chunks = [owed[i : i + size] for i in range(0, len(owed), size)]
+        if count == 1 or len(chunks) < 2:
+            done = [self._run_chunk(chunk) for chunk in chunks]
+        else:
+            with ThreadPoolExecutor(count) as threads:
+                done = list(threads.map(self._run_chunk, chunks))
+        for chunk, results in zip(chunks, done):
+            found.update(zip(chunk, results))
+        return [found[key] for key in keys]
+
+    def _run_chunk(self, chunk: Sequence[Key]) -> list[Result]:
+        worker = self._free.get()
+        try:
+            results = list(worker.run_many([(path, sql) for path, sql, _ in chunk], self.limits.seconds))
+        finally:
+            self._free.put(worker)
+        for key, result in zip(chunk, results):
+            self._keep(key, result)
+        return results
+
+    def _keep(self, key: Key, result: Result) -> None:
+        if result.kind in ("crash", "database"):  # these may be the machine's fault, and end
+            return
+        with self._lock:
+            if len(self._known) >= self._kept:
+                self._known.clear()
+            self._known[key] = result
 
     def close(self) -> None:
         for worker in self._workers:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -124,3 +124,14 @@ def ties(
         return blocks, None
     last = [row[: ours.columns] for row in whole.rows if key(row) == key(keyed.rows[-1])]
     return blocks, last if len(last) > blocks[-1] else None
+
+
+def judge_pairs(
+    sandbox: Sandbox, pairs: Sequence[tuple[Path, str, str]], semantics: str = "strict"
+) -> Iterator[Verdict]:
+    """Verdicts of (database, gold, prediction) in their order. The queries are run first, over all workers."""
+    plain = without_distinct if semantics == "spider_ts" else str
+    tasks = {(str(file), plain(sql)): None for file, *queries in pairs for sql in queries}
+    sandbox.run_all(list(tasks))
+    for file, gold, predicted in pairs:
+        yield judge(sandbox, file, gold, predicted, semantics)
