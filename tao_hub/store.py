@@ -396,7 +396,8 @@ def _reference_digest(reference: Any) -> bytes:
 def _dump_prompt(prompt: Prompt) -> str:
     """The messages; with meta, an object of both."""
     messages = [[m.role, m.content] for m in prompt.messages]
-    return json.dumps({"messages": messages, "meta": dict(prompt.meta)} if prompt.meta else messages, ensure_ascii=False)
+    whole = {"messages": messages, "meta": dict(prompt.meta)} if prompt.meta else messages
+    return json.dumps(whole, ensure_ascii=False)
 
 
 def load_prompt(stored: str, item: str = "", reference: str | None = None) -> Prompt:

@@ -18,6 +18,8 @@ from .lists import json_option, table
 from .progress import Bar
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ..session import Session
 
 store_option = click.option(
@@ -27,6 +29,10 @@ store_option = click.option(
 option_option = click.option(
     "-o", "--option", "pairs", multiple=True, metavar="KEY=VALUE", help="Option (JSON or text; @FILE reads a file)."
 )
+suite_option = click.option(
+    "--suite-option", "suite_pairs", multiple=True, metavar="KEY=VALUE",
+    help="Option of the suite, as its folder: path=FOLDER (see `tao-hub suites show NAME`).",
+)  # fmt: skip
 policy_option = click.option(
     "--policy", default="smollm2", show_default=True, help="Model name, folder, GGUF, hub id or URL."
 )
@@ -46,12 +52,14 @@ def command_line() -> str:
     return "tao-hub " + shlex.join(sys.argv[1:])
 
 
-def split_of(opened: Any, text: str) -> tuple[Ref, str]:
-    """SUITE[:SPLIT]; a suite with one split needs none named."""
+def split_of(opened: Any, text: str, pairs: Sequence[str] = ()) -> tuple[Ref, str]:
+    """SUITE[:SPLIT] with its options; a suite with one split needs none named."""
     name, split = config.parse_suite(text)
-    ref = Ref(name)
+    ref = Ref(name, config.parse_options(pairs))
     if split is None:
         splits = list(opened.suite(ref)[0].splits())
+        if not splits:
+            raise UsageError(f"suite {name} has no split: its data is not there (see `tao-hub suites show {name}`)")
         preferred = [s for s in ("test", "dev") if s in splits]
         split = preferred[0] if preferred else splits[0]
     return ref, split
@@ -62,6 +70,7 @@ def split_of(opened: Any, text: str) -> tuple[Ref, str]:
 @policy_option
 @click.option("--strategy", default="direct", show_default=True)
 @option_option
+@suite_option
 @click.option("-n", default=4, show_default=True, help="Candidates per prompt.")
 @click.option("--temperature", default=0.8, show_default=True)
 @click.option("--top-p", default=1.0, show_default=True)
@@ -72,14 +81,15 @@ def split_of(opened: Any, text: str) -> tuple[Ref, str]:
 @store_option
 @json_option
 def generate_command(
-    suite: str, policy: str, strategy: str, pairs: tuple[str, ...], n: int, temperature: float, top_p: float,
-    max_tokens: int, seed: int, limit: int | None, deterministic: bool, store: Path, as_json: bool,
+    suite: str, policy: str, strategy: str, pairs: tuple[str, ...], suite_pairs: tuple[str, ...], n: int,
+    temperature: float, top_p: float, max_tokens: int, seed: int, limit: int | None, deterministic: bool, store: Path,
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Draw the candidates that SUITE[:SPLIT] is owed."""
     from ..stages import generate
 
     with open_session(store, as_json, deterministic=deterministic) as s:
-        ref, split = split_of(s, suite)
+        ref, split = split_of(s, suite, suite_pairs)
         part = s.slice(ref, split, limit)
         sampling = Sampling(temperature, max_tokens, top_p, seed)
         owner = s.policy(policy)
@@ -105,6 +115,7 @@ def _tell(result: dict[str, Any], as_json: bool) -> None:
 @click.option("--input", "source", type=click.Path(path_type=Path), help="Score rows of a JSONL file; no store needed.")
 @click.option("--output", "target", type=click.Path(path_type=Path), help="Where the scored rows go.")
 @option_option
+@suite_option
 @click.option("--workers", default=1, show_default=True, help="Worker processes (with --input).")
 @click.option("--skip-invalid", is_flag=True, help="Give malformed lines an error row instead of stopping.")
 @click.option("--timeout", default=300.0, show_default=True, help="Seconds a reward may take for one batch.")
@@ -114,9 +125,9 @@ def _tell(result: dict[str, Any], as_json: bool) -> None:
 @store_option
 @json_option
 def score_command(
-    reward: str, suite: str | None, source: Path | None, target: Path | None, pairs: tuple[str, ...], workers: int,
-    skip_invalid: bool, timeout: float, policy: str | None, limit: int | None, retry_errors: bool, store: Path,
-    as_json: bool,
+    reward: str, suite: str | None, source: Path | None, target: Path | None, pairs: tuple[str, ...],
+    suite_pairs: tuple[str, ...], workers: int, skip_invalid: bool, timeout: float, policy: str | None,
+    limit: int | None, retry_errors: bool, store: Path, as_json: bool,
 ) -> None:  # fmt: skip
     """Score with REWARD: the stored candidates of SUITE[:SPLIT], or the rows of --input.
 
@@ -141,7 +152,7 @@ def score_command(
     from ..stages import score
 
     with open_session(store, as_json, timeout) as s:
-        of, split = split_of(s, suite)
+        of, split = split_of(s, suite, suite_pairs)
         part = s.slice(of, split, limit)
         opened = s.informed(s.reward(ref, of), part)
         if retry_errors:
@@ -157,13 +168,14 @@ def score_command(
 @click.option("--policy", "policies", multiple=True, default=("smollm2",), help="Model; repeat it for a leaderboard.")
 @click.option("--strategy", default="direct", show_default=True)
 @option_option
+@suite_option
 @click.option("--max-tokens", default=256, show_default=True)
 @click.option("--limit", type=int, help="Only the first so many items.")
 @store_option
 @json_option
 def eval_command(
-    suites: tuple[str, ...], policies: tuple[str, ...], strategy: str, pairs: tuple[str, ...], max_tokens: int,
-    limit: int | None, store: Path, as_json: bool,
+    suites: tuple[str, ...], policies: tuple[str, ...], strategy: str, pairs: tuple[str, ...],
+    suite_pairs: tuple[str, ...], max_tokens: int, limit: int | None, store: Path, as_json: bool,
 ) -> None:  # fmt: skip
     """Measure each --policy on each SUITE[:SPLIT] by the suite's own metric."""
     from ..environment import describe
@@ -175,7 +187,7 @@ def eval_command(
     with open_session(store, as_json) as s:
         history = History(s.store)
         for text in suites:
-            ref, split = split_of(s, text)
+            ref, split = split_of(s, text, suite_pairs)
             run = history.begin(f"eval {ref.name}:{split}", {}, command_line(), describe(s.hub))
             base = None
             for policy in policies:
