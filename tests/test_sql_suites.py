@@ -54,7 +54,7 @@ def test_a_folder_of_questions_is_evaluated_from_the_command_line(tmp_path: Path
     assert told.code == 0, told.err
     (row,) = told.json["quality"]
     assert (row["suite"], row["split"], row["metric"], row["n"], row["value"]) == (
-        "sql/folder", "test", "execution accuracy", 2, 0.0
+        "folder", "test", "execution accuracy", 2, 0.0
     )  # fmt: skip
     (score,) = Match(Match.Options(databases=str(data))).score_batch(
         [(second, Candidate("", "SELECT kind FROM pet"))]
