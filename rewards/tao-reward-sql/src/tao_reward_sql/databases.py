@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -68,3 +71,19 @@ class RunsSQL(tao_hub.Reward):
         if not name or not isinstance(name, str):
             raise ValueError('the prompt names no database: put {"db": FILE or NAME} into its meta, or give -o db=FILE')
         return find_database(name, self.options.databases)
+
+
+def names_of(database: Path) -> tuple[str, ...]:
+    """Names of the tables and columns of a database, in lower case."""
+    return _names(database, database.stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=256)
+def _names(database: Path, modified: int) -> tuple[str, ...]:
+    uri = "file:" + str(database).replace("%", "%25").replace("?", "%3f").replace("#", "%23") + "?mode=ro&immutable=1"
+    with contextlib.closing(sqlite3.connect(uri, uri=True)) as db:
+        rows = db.execute(
+            "SELECT m.name, c.name FROM sqlite_master m, pragma_table_info(m.name) c WHERE m.type IN ('table', 'view') "
+            "AND m.name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
+        ).fetchall()
+    return tuple(sorted({name.casefold() for row in rows for name in row}))

@@ -18,7 +18,7 @@ from .sandbox import Result, Sandbox
 
 def honest(sandbox: Sandbox, database: Path, sql: str) -> tuple[Result | None, str]:
     """The query's result, or None and why it earns nothing: it is no query, fails, reads no real table, or has a
-    misspelt "column" that SQLite would take for text."""
+    misspelt "column" that SQLite would take for text (text in double quotes beside a real column is let pass)."""
     try:
         tree = parse(sql)
     except NotAQuery as error:
@@ -30,17 +30,41 @@ def honest(sandbox: Sandbox, database: Path, sql: str) -> tuple[Result | None, s
         return None, f"{result.kind}: {result.error}"
     if not result.tables:
         return None, "reads no table of the database"
+    known = _known(tree, result)
+    for column in tree.find_all(exp.Column):
+        if _is_text(column, known) and not _compared(column, known):
+            return None, f'"{column.name}" is no column, so it would be text'
+    return result, ""
+
+
+def quoted_text(tree: exp.Expression, result: Result) -> list[str]:
+    """What stands in double quotes and is no column: SQLite takes it for text."""
+    known = _known(tree, result)
+    return [column.name for column in tree.find_all(exp.Column) if _is_text(column, known)]
+
+
+def _known(tree: exp.Expression, result: Result) -> set[str]:
+    """Names, in lower case, that a quoted identifier can mean: what the query read, and what it names itself."""
     read = {column for _, column in result.reads} | {table for table, _ in result.reads}
     aliases = {e.alias.casefold() for e in tree.find_all(exp.Alias)} | {
         e.alias.casefold() for e in tree.find_all(exp.TableAlias) if e.name
     }
-    for column in tree.find_all(exp.Column):
-        identifier = column.this
-        if isinstance(identifier, exp.Identifier) and identifier.quoted and not column.table:
-            name = identifier.name.casefold()
-            if name not in read and name not in aliases and name not in _columns(tree):
-                return None, f'"{identifier.name}" is no column, so it would be text'
-    return result, ""
+    return read | aliases | _columns(tree)
+
+
+def _is_text(column: exp.Column, known: set[str]) -> bool:
+    identifier = column.this
+    quoted = isinstance(identifier, exp.Identifier) and identifier.quoted and not column.table
+    return bool(quoted) and identifier.name.casefold() not in known
+
+
+def _compared(column: exp.Column, known: set[str]) -> bool:
+    """Whether a double-quoted text is compared with a real column, as `city = "Oslo"`: bad style, but honest."""
+    parent = column.parent
+    if not isinstance(parent, (exp.Predicate, exp.In, exp.Between)):
+        return False
+    others = [c for c in parent.find_all(exp.Column) if c is not column]
+    return any(not _is_text(other, known) for other in others)
 
 
 def _columns(tree: exp.Expression) -> set[str]:

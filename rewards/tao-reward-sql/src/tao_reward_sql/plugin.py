@@ -14,6 +14,7 @@ def register_rewards(register: tao_hub.hookspecs.Register) -> None:
         "match", f"{here}.match:Match", summary="the SQL gives the gold query's result (strict, or as benchmarks do)"
     )
     register("executes", f"{here}.executes:Executes", summary="one query that runs and reads a real table")
+    register("schema", f"{here}.schema:Schema", summary="the query's tables, columns and constants fit the question")
     register("consistency", f"{here}.consistency:Consistency", summary="how many candidates' SQL gives the same result")
 
 
