@@ -15,7 +15,7 @@ from .compare import canonical
 from .databases import DatabaseOptions, RunsSQL
 from .executes import honest
 from .extract import extract_sql
-from .perturb import copies
+from .perturb import copies, sparse
 from .sandbox import Result
 
 
@@ -38,6 +38,7 @@ class Consistency(RunsSQL, tao_hub.GroupReward):
     def score_group(self, group: tao_hub.Group) -> Sequence[float | tao_hub.Score]:
         database = self.database(group.prompt)
         files = [database, *copies(database, self.options.perturbed)]
+        few = sparse(database)
         voters = [c for c in group.candidates if not c.parents and not c.truncated and c.error is None]
         if len(voters) < self.options.min_voters:
             failed = tao_hub.Score.failed(
@@ -45,7 +46,7 @@ class Consistency(RunsSQL, tao_hub.GroupReward):
                 type="TooFewVoters",
             )
             return [failed] * len(group.candidates)
-        prints = [self._print(files, extract_sql(c.response)) for c in group.candidates]
+        prints = [self._print(files, few, extract_sql(c.response)) for c in group.candidates]
         weights: dict[Hashable, float] = defaultdict(float)
         total = 0.0
         for candidate, (fingerprint, _) in zip(group.candidates, prints):
@@ -69,7 +70,7 @@ class Consistency(RunsSQL, tao_hub.GroupReward):
             return 1.0
         return math.exp(sum(candidate.logprobs) / len(candidate.logprobs))
 
-    def _print(self, files: Sequence[Path], sql: str) -> tuple[Hashable | None, str]:
+    def _print(self, files: Sequence[Path], few: Path, sql: str) -> tuple[Hashable | None, str]:
         """What the query gives on all databases, or None and why it has no vote."""
         first, why = honest(self.sandbox, files[0], sql)
         if first is None:
@@ -80,9 +81,16 @@ class Consistency(RunsSQL, tao_hub.GroupReward):
         tables = [_table(result) for result in results]
         if not any(result.rows for result in results):
             return None, "no rows on any database"
-        if len(files) > 2 and len(set(tables)) == 1:
+        there = self.sandbox.run(few, sql)
+        told = {_table(result) for result in (*results, there) if not _nulls(result)}  # an aggregate of nothing is NULL
+        rows = {tuple(map(canonical, row)) for result in (*results, there) for row in result.rows}
+        if len(told) < 2 or (len(rows) == 1 and len(first.rows) > 1):
             return None, "the same result whatever the data: it does not look at them"
         return tuple(tables), ""
+
+
+def _nulls(result: Result) -> bool:
+    return bool(result.rows) and all(value is None for row in result.rows for value in row)
 
 
 def _table(result: Result) -> Hashable:

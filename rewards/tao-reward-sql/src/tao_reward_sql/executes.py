@@ -23,8 +23,8 @@ def honest(sandbox: Sandbox, database: Path, sql: str) -> tuple[Result | None, s
         tree = parse(sql)
     except NotAQuery as error:
         return None, str(error)
-    if tree.find(exp.Table) is None:
-        return None, "reads no table"
+    if tree.find(exp.Table) is None or _constant(tree):
+        return None, "selects constants only: it reads no table"
     result = sandbox.run(database, sql)
     if not result.ok:
         return None, f"{result.kind}: {result.error}"
@@ -35,6 +35,13 @@ def honest(sandbox: Sandbox, database: Path, sql: str) -> tuple[Result | None, s
         if _is_text(column, known) and not _compared(column, known):
             return None, f'"{column.name}" is no column, so it would be text'
     return result, ""
+
+
+def _constant(tree: exp.Query) -> bool:
+    """Whether no selected expression looks at the data, as in SELECT 1 FROM t."""
+    selects = [tree] if isinstance(tree, exp.Select) else list(tree.find_all(exp.Select))[:1]
+    looks = (exp.Column, exp.Star, exp.AggFunc, exp.Select, exp.Window)
+    return bool(selects) and not any(e.find(*looks) for e in selects[0].expressions)
 
 
 def quoted_text(tree: exp.Expression, result: Result) -> list[str]:
