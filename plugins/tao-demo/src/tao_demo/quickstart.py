@@ -8,7 +8,7 @@ from typing import Any
 import tao_hub
 
 ROUNDS = 1
-PROMPTS = 600
+PROMPTS = 400
 EXAMPLES = 220  # answers an update learns from, at most
 MIN_TOTAL = 5.4  # of 6.5: below, the votes and the encoder are too unsure to learn from
 DEV = 60  # of dev's 200, to keep the whole thing within ten minutes on two cores
@@ -17,7 +17,7 @@ DEV = 60  # of dev's 200, to keep the whole thing within ten minutes on two core
 # message. From round 2 on the tuned model, which needs no examples any more, is asked the plain prompt.
 CANDIDATES = [
     {
-        "strategy": "few-shot", "policy": "start", "n": 2, "temperature": 0.7, "max_tokens": 80, "last_round": 1,
+        "strategy": "few-shot", "policy": "start", "n": 3, "temperature": 0.7, "max_tokens": 80, "last_round": 1,
         "options": {"copy_strings": True, "extract": "auto"},
     },
     {
@@ -28,9 +28,8 @@ CANDIDATES = [
 
 # `assemble` makes one record per message from the winning fields, once for each kind of problem; the rewards choose.
 COMBINE = [
-    {"strategy": "rules/forms"},
     {"strategy": "embed/spans"},
-    {"strategy": "assemble", "options": {"source_weights": {"embed/spans": 0.3, "rules/forms": 2.0}, "null_weight": 0.3}},
+    {"strategy": "assemble", "options": {"source_weights": {"embed/spans": 0.3}, "null_weight": 0.3}},
 ]
 
 REWARDS = [
@@ -38,7 +37,7 @@ REWARDS = [
     {"name": "rules/grounded", "label": "grounded", "gate": 1.0},
     {
         "name": "rules/consistency", "label": "consistency", "weight": 1.0,
-        "options": {"ignore": ["problem"], "unheard": ["embed/spans", "rules/forms"]},
+        "options": {"ignore": ["problem"], "unheard": ["embed/spans"]},
     },
     {"name": "rules/recurrence", "label": "recurrence", "weight": 1.0},
     {"name": "rules/near", "label": "near", "weight": 0.5},

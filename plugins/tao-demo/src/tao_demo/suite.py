@@ -50,7 +50,6 @@ class Inbox(tao_hub.Suite):
             "core/few-shot": {"examples": brought["examples"], **copied},
             "core/decompose": {"questions": brought["questions"], "integers": ["quantity"]},
             "core/assemble": {"choices": {"problem": list(brought["choices"])}, "keys": list(brought["questions"])},
-            "rules/forms": {"forms": brought["forms"]},
             "embed/spans": {**typed, "counts": {"quantity": "product"}},
             "rules/near": {"fields": {"quantity": "product"}},
             "embed/kind": typed,

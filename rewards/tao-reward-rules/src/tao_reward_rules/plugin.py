@@ -18,8 +18,3 @@ def register_rewards(register: tao_hub.hookspecs.Register) -> None:
     register("near", f"{here}.near:Near", summary="values that belong together stand together in the input")
     register("recurrence", f"{here}.recurrence:Recurrence", summary="a value is this input's own, and a whole phrase")
     register("consistency", f"{here}.consistency:Consistency", summary="vote: how many candidates say the same")
-
-
-@tao_hub.hookimpl
-def register_strategies(register: tao_hub.hookspecs.Register) -> None:
-    register("forms", "tao_reward_rules.forms:Forms", summary="proposes the values that their form gives away")
