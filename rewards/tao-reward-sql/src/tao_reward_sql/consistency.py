@@ -13,8 +13,8 @@ import tao_hub
 
 from .compare import canonical
 from .databases import DatabaseOptions, RunsSQL
+from .dialects import Untranspilable
 from .executes import honest
-from .extract import extract_sql
 from .perturb import copies, sparse
 from .sandbox import Result
 
@@ -46,7 +46,7 @@ class Consistency(RunsSQL, tao_hub.GroupReward):
                 type="TooFewVoters",
             )
             return [failed] * len(group.candidates)
-        prints = [self._print(files, few, extract_sql(c.response)) for c in group.candidates]
+        prints = [self._print(files, few, c.response) for c in group.candidates]
         weights: dict[Hashable, float] = defaultdict(float)
         total = 0.0
         for candidate, (fingerprint, _) in zip(group.candidates, prints):
@@ -57,6 +57,9 @@ class Consistency(RunsSQL, tao_hub.GroupReward):
                     weights[fingerprint] += weight
         scores = []
         for fingerprint, why in prints:
+            if why.startswith("Untranspilable: "):
+                scores.append(tao_hub.Score.failed(why.partition(": ")[2], type="Untranspilable"))
+                continue
             if fingerprint is None:
                 scores.append(tao_hub.Score(0.0, why=why[:500]))
                 continue
@@ -70,8 +73,12 @@ class Consistency(RunsSQL, tao_hub.GroupReward):
             return 1.0
         return math.exp(sum(candidate.logprobs) / len(candidate.logprobs))
 
-    def _print(self, files: Sequence[Path], few: Path, sql: str) -> tuple[Hashable | None, str]:
+    def _print(self, files: Sequence[Path], few: Path, response: str) -> tuple[Hashable | None, str]:
         """What the query gives on all databases, or None and why it has no vote."""
+        try:
+            sql = self.query(response)
+        except Untranspilable as error:
+            return None, f"Untranspilable: {error}"
         first, why = honest(self.sandbox, files[0], sql)
         if first is None:
             return None, why

@@ -5,15 +5,21 @@ from __future__ import annotations
 import contextlib
 import functools
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import pydantic
 
 import tao_hub
 
+from .dialects import Untranspilable, to_sqlite
+from .extract import extract_sql
+from .gate import NotAQuery
 from .sandbox import Limits, Sandbox
 
+Dialect = Literal["sqlite", "databricks", "spark", "postgres", "mysql", "tsql", "bigquery", "duckdb", "snowflake"]
+Given = TypeVar("Given")
 ENDINGS = (".sqlite", ".db", ".sqlite3")
 
 
@@ -22,6 +28,7 @@ class DatabaseOptions(tao_hub.Options):
 
     databases: str = pydantic.Field("", description="Folder of NAME.sqlite or NAME/NAME.sqlite, for names in meta.db")
     db: str = pydantic.Field("", description="The database of prompts whose meta names none: a file, or a name")
+    dialect: Dialect = pydantic.Field("sqlite", description="Whose SQL the queries are; translated, or refused by name")
     timeout: float = pydantic.Field(5.0, gt=0, description="Seconds a query may take")
     rows: int = pydantic.Field(10_000, gt=0, description="Rows of a result that are read, at most")
     workers: int = pydantic.Field(1, gt=0, description="Sandbox processes")
@@ -64,6 +71,23 @@ class RunsSQL(tao_hub.Reward):
         if self._sandbox is not None:
             self._sandbox.close()
             self._sandbox = None
+
+    def query(self, response: str) -> str:
+        """The query in an answer as SQLite's. Raises Untranspilable naming what has no sure translation."""
+        found = extract_sql(response)
+        try:
+            return to_sqlite(found, self.options.dialect)
+        except NotAQuery:
+            return found  # what it is not will be told when it is run
+
+    def scored(
+        self, candidate: tao_hub.Candidate, score: Callable[[str, Given], tao_hub.Score], given: Given
+    ) -> tao_hub.Score:
+        """`score` of the candidate's query; an error where that has no sure translation."""
+        try:
+            return score(self.query(candidate.response), given)
+        except Untranspilable as error:
+            return tao_hub.Score.failed(str(error), type="Untranspilable")
 
     def database(self, prompt: tao_hub.Prompt) -> Path:
         """The file that `meta.db` (or the option `db`) means. Raises ValueError or FileNotFoundError with the cure."""

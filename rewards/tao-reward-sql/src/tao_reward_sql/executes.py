@@ -11,7 +11,6 @@ from sqlglot import exp
 import tao_hub
 
 from .databases import DatabaseOptions, RunsSQL
-from .extract import extract_sql
 from .gate import NotAQuery, parse
 from .sandbox import Result, Sandbox
 
@@ -89,9 +88,9 @@ class Executes(RunsSQL):
         empty: float = pydantic.Field(0.5, ge=0, le=1, description="What a query without any row earns")
 
     def score_batch(self, pairs: Sequence[tuple[tao_hub.Prompt, tao_hub.Candidate]]) -> Iterable[float | tao_hub.Score]:
-        return [self._score(self.database(prompt), extract_sql(candidate.response)) for prompt, candidate in pairs]
+        return [self.scored(candidate, self._score, self.database(prompt)) for prompt, candidate in pairs]
 
-    def _score(self, database: Path, sql: str) -> tao_hub.Score:
+    def _score(self, sql: str, database: Path) -> tao_hub.Score:
         result, why = honest(self.sandbox, database, sql)
         if result is None:
             return tao_hub.Score(0.0, why=why[:500])

@@ -11,7 +11,7 @@ import pydantic
 import tao_hub
 
 from .databases import DatabaseOptions, RunsSQL
-from .extract import extract_sql
+from .dialects import Untranspilable
 from .perturb import copies
 from .verdict import SEMANTICS, Verdict, judge_all
 
@@ -29,6 +29,7 @@ class Match(RunsSQL):
     `spider_ts` (DISTINCT stripped, ordered where the text says "order by"), `wikisql_ex` (the first column as a list).
     Parts hold those named in `also`.
     With `perturbed` a match must hold on that many copies of the database with other data, too.
+    Queries of another `dialect` are translated; what has no sure translation is an error that names it, and no 0.
     A gold query that fails, or a gold result beyond `rows`, is an error and never a 0.
     """
 
@@ -54,7 +55,10 @@ class Match(RunsSQL):
         golds = _golds(prompt.reference)
         database = self.database(prompt)
         databases = [database, *copies(database, self.options.perturbed)]
-        predicted = extract_sql(response)
+        try:
+            golds, predicted = [self.query(gold) for gold in golds], self.query(response)
+        except Untranspilable as error:
+            return tao_hub.Score.failed(str(error), type="Untranspilable")
         best = self._best(databases, golds, predicted, self.options.semantics)
         if best.fault:
             return tao_hub.Score.failed(best.why, type="GoldError" if best.name == "gold_error" else "Truncated")

@@ -12,7 +12,6 @@ import tao_hub
 
 from .databases import RunsSQL, names_of
 from .executes import honest, quoted_text
-from .extract import extract_sql
 from .gate import parse
 
 _WORD = re.compile(r"[A-Za-z]+|\d+(?:\.\d+)?")
@@ -34,9 +33,9 @@ class Schema(RunsSQL):
     """
 
     def score_batch(self, pairs: Sequence[tuple[tao_hub.Prompt, tao_hub.Candidate]]) -> Iterable[float | tao_hub.Score]:
-        return [self._score(prompt, extract_sql(candidate.response)) for prompt, candidate in pairs]
+        return [self.scored(candidate, self._score, prompt) for prompt, candidate in pairs]
 
-    def _score(self, prompt: tao_hub.Prompt, sql: str) -> tao_hub.Score:
+    def _score(self, sql: str, prompt: tao_hub.Prompt) -> tao_hub.Score:
         database = self.database(prompt)
         result, why = honest(self.sandbox, database, sql)
         if result is None:

@@ -1,0 +1,174 @@
+"""Queries of other dialects as SQLite's: what is known to mean the same is translated, all else is refused by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+
+from sqlglot import exp
+from sqlglot.errors import ErrorLevel, SqlglotError
+
+from .gate import parse
+
+DIALECTS = ("sqlite", "databricks", "spark", "postgres", "mysql", "tsql", "bigquery", "duckdb", "snowflake")
+CASELESS = ("mysql", "tsql")  # by default their collations take 'a' = 'A'
+# Nodes that SQLite means the same by, once sqlglot has written them in its syntax.
+PLAIN = (
+    exp.Select, exp.From, exp.Where, exp.Join, exp.Group, exp.Having, exp.Order, exp.Ordered, exp.Limit, exp.Offset,
+    exp.Fetch, exp.Subquery, exp.Table, exp.TableAlias, exp.Alias, exp.Column, exp.Identifier, exp.Star, exp.Literal,
+    exp.Null, exp.Boolean, exp.And, exp.Or, exp.Not, exp.Paren, exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE,
+    exp.Is, exp.In, exp.Between, exp.ILike, exp.Exists, exp.Union, exp.Except, exp.Intersect, exp.With, exp.CTE,
+    exp.Distinct, exp.Case, exp.If, exp.Add, exp.Sub, exp.Mul, exp.Div, exp.Neg, exp.Mod, exp.DPipe, exp.Tuple,
+    exp.DataType, exp.Window, exp.WindowSpec, exp.Var,
+    exp.Count, exp.Sum, exp.Avg, exp.Min, exp.Max, exp.Abs, exp.Round, exp.Upper, exp.Lower, exp.Coalesce, exp.Nullif,
+    exp.CountIf, exp.SafeDivide, exp.RowNumber, exp.Rank, exp.DenseRank, exp.Trim, exp.Ceil, exp.Floor,
+)  # fmt: skip
+REALS = ("FLOAT", "DOUBLE", "DECIMAL", "REAL")
+TEXTS = ("TEXT", "VARCHAR", "NVARCHAR", "CHAR", "NCHAR")
+PARTS = {"YEAR": "%Y", "MONTH": "%m", "DAY": "%d"}
+
+
+class Untranspilable(ValueError):
+    """The query has a construct that is not known to mean the same in SQLite; the message names it."""
+
+
+@lru_cache(maxsize=20_000)
+def to_sqlite(sql: str, dialect: str) -> str:
+    """`sql` of a dialect for SQLite. Raises NotAQuery for what is no query there, Untranspilable for what abstains.
+
+    LIKE with a constant becomes GLOB where the dialect minds case; equality with a constant minds none in MySQL and
+    T-SQL; parts of dates are read by strftime from ISO dates. Casts to integers of what may be text, intervals,
+    formats of dates, regular expressions, arrays and unknown functions are refused.
+    """
+    if dialect == "sqlite":
+        return sql
+    tree = parse(sql, dialect).copy()
+    tree = tree.transform(lambda node: _rewritten(node, dialect))
+    for node in tree.walk():
+        strange = "" if isinstance(node, PLAIN) or node.meta.get("known") else _name(node)
+        if strange := strange or _hidden(node, dialect):
+            raise Untranspilable(f"{strange} ({dialect}) is not known to mean the same in SQLite")
+    for table in tree.find_all(exp.Table):  # SQLite has one schema
+        table.set("db", None)
+        table.set("catalog", None)
+    try:
+        return tree.sql("sqlite", unsupported_level=ErrorLevel.RAISE)
+    except SqlglotError as error:
+        raise Untranspilable(f"{dialect}: {str(error).splitlines()[0][:200]}") from None
+
+
+def _rewritten(node: exp.Expression, dialect: str) -> exp.Expression:
+    """The node in a form that SQLite means the same by, where there is one; marked as known."""
+    for kinds, rule in RULES:
+        if isinstance(node, kinds):
+            return rule(node, dialect)
+    return node
+
+
+def _like(node: exp.Expression, dialect: str) -> exp.Expression:
+    pattern = node.expression
+    if dialect in CASELESS:
+        return _known(node)
+    if isinstance(pattern, exp.Literal) and "\\" not in pattern.this:
+        return _known(exp.Glob(this=node.this, expression=exp.Literal.string(_glob(pattern.this))))
+    return node
+
+
+def _equal(node: exp.Expression, dialect: str) -> exp.Expression:
+    for side in ("this", "expression"):
+        value = node.args[side]
+        if dialect in CASELESS and isinstance(value, exp.Literal) and value.is_string:
+            node.set(side, _known(exp.Collate(this=value, expression=exp.Var(this="NOCASE"))))
+            break
+    return node
+
+
+def _cast(node: exp.Expression, dialect: str) -> exp.Expression:
+    kind = node.args["to"].this.name.upper()
+    whole = kind in ("INT", "BIGINT", "SMALLINT") and not isinstance(node.this, (exp.Column, exp.Literal))
+    return _known(node) if kind in REALS or kind in TEXTS or whole else node
+
+
+def _extremum(node: exp.Expression, dialect: str) -> exp.Expression:
+    wanted = exp.Max if isinstance(node, exp.Greatest) else exp.Min
+    return wanted(this=node.this, expressions=node.expressions)
+
+
+def _extract(node: exp.Expression, dialect: str) -> exp.Expression:
+    return _part(node.name.upper(), node.expression) if node.name.upper() in PARTS else node
+
+
+def _known(node: exp.Expression) -> exp.Expression:
+    node.meta["known"] = True
+    return node
+
+
+def _part(name: str, date: exp.Expression) -> exp.Expression:
+    while isinstance(date, (exp.TsOrDsToDate, exp.TimeStrToTime)) or (
+        isinstance(date, exp.Cast) and date.to.this.name.upper() in ("DATE", "TIMESTAMP", "DATETIME")
+    ):
+        date = date.this
+    called = _known(exp.Anonymous(this="STRFTIME", expressions=[exp.Literal.string(PARTS[name]), date]))
+    return _known(exp.Cast(this=called, to=exp.DataType.build("INT")))
+
+
+def _edge(node: exp.Expression, dialect: str) -> exp.Expression:
+    length = node.expression
+    if not isinstance(length, exp.Literal) or not length.is_int or int(length.this) < 1:
+        return node
+    start = exp.Literal.number(1) if isinstance(node, exp.Left) else _known(exp.Neg(this=length.copy()))
+    return _known(exp.Substring(this=node.this, start=start, length=length.copy()))
+
+
+def _concat(node: exp.Expression, dialect: str) -> exp.Expression:
+    """a || b, which is NULL where a part is, as in Spark, MySQL and BigQuery; others skip NULL there."""
+    if node.args.get("coalesce"):
+        return node
+    whole, *rest = node.expressions
+    for part in rest:
+        whole = exp.DPipe(this=whole, expression=part)
+    return exp.Paren(this=whole)
+
+
+def _glob(pattern: str) -> str:
+    escaped = "".join(f"[{c}]" if c in "*?[" else c for c in pattern)
+    return escaped.replace("%", "*").replace("_", "?")
+
+
+def _hidden(node: exp.Expression, dialect: str) -> str:
+    """A construct that hides in a plain node's arguments, by name."""
+    told = {
+        "GROUP BY ALL": isinstance(node, exp.Group) and node.args.get("all"),
+        "a SEMI, ANTI or other JOIN": isinstance(node, exp.Join)
+        and (node.kind in ("SEMI", "ANTI") or node.args.get("method")),
+        "DISTINCT ON": isinstance(node, exp.Distinct) and node.args.get("on"),
+        "SELECT AS": isinstance(node, exp.Select) and node.args.get("kind"),
+        "AVG, an integer of integers,": dialect == "tsql"
+        and isinstance(node, exp.Avg) and not isinstance(node.this, exp.Cast),
+        "+ with text": isinstance(node, exp.Add)
+        and any(isinstance(a, exp.Literal) and a.is_string for a in (node.left, node.right)),
+    }  # fmt: skip
+    return next((name for name, there in told.items() if there), "")
+
+
+def _name(node: exp.Expression) -> str:
+    if isinstance(node, exp.Anonymous):
+        return f"the function {node.name}"
+    if isinstance(node, exp.Cast):
+        return f"{node.key.upper()} to {node.to.sql()}"
+    return node.key.upper()
+
+
+Rule = Callable[[exp.Expression, str], exp.Expression]
+RULES: tuple[tuple[tuple[type[exp.Expression], ...], Rule], ...] = (
+    ((exp.ILike, exp.TryCast), lambda node, dialect: node),
+    ((exp.Like,), _like),
+    ((exp.EQ, exp.NEQ), _equal),
+    ((exp.Year, exp.Month, exp.Day), lambda node, dialect: _part(node.key.upper(), node.this)),
+    ((exp.Extract,), _extract),
+    ((exp.Left, exp.Right), _edge),
+    ((exp.Greatest, exp.Least), _extremum),
+    ((exp.Concat,), _concat),
+    ((exp.Substring, exp.Length), lambda node, dialect: _known(node)),
+    ((exp.Cast,), _cast),
+)
