@@ -24,6 +24,8 @@ _HOMES = {
     "rows": "score_rows",
     "ablations": "without",
     "runs": "run_report",
+    "stats": "proportion_interval",
+    "figures": "tidy",
     "report": "print_report render_html render_markdown",
 }
 _LAZY = {name: home for home, names in _HOMES.items() for name in names.split()}
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     )
     from .config import Plan, load_plan
     from .errors import GateFailed, LabelLeak, PluginError, StoreError, TaoHubError, UsageError
+    from .figures import tidy
     from .hookspecs import hookimpl
     from .loop import combine, compare, evaluate, generate, rounds_done, run_round, score, tune, update
     from .plugins import Hub
@@ -55,6 +58,7 @@ if TYPE_CHECKING:
     from .rows import score_rows
     from .runs import run_report
     from .session import Policy, Session
+    from .stats import proportion_interval
     from .store import Store
     from .types import (
         Candidate,
@@ -82,7 +86,7 @@ __all__ = [  # noqa: RUF022 - grouped by home
     "hookimpl", "Hub", "Store", "Plan", "load_plan", "Policy", "Session", "rounds_done", "tune_and_report", "without",
     "command_line", "open_session", "show_report",
     "combine", "compare", "evaluate", "generate", "run_round", "score", "score_rows", "tune", "update",
-    "run_report", "print_report", "render_html", "render_markdown",
+    "run_report", "print_report", "render_html", "render_markdown", "proportion_interval", "tidy",
 ]  # fmt: skip
 
 

@@ -57,7 +57,7 @@ def _print(found: dict[str, Any], show: int) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from tao_hub.figures import tidy
+    from tao_hub import tidy
 
     console = Console()
     table = Table("semantics", "right", "n", "score", "95%", "verdicts", box=None, pad_edge=False)

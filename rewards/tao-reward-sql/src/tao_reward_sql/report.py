@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import tao_hub
-from tao_hub.stats import proportion_interval
 
 from .databases import find_database
 from .extract import extract_sql
@@ -134,11 +133,12 @@ def summary(items: Sequence[Item], semantics: Sequence[str]) -> dict[str, Any]:
         scored = [v for v in told if not v.fault]
         right = sum(v.value >= 1 or (name == "bird_rves" and v.value > 0) for v in scored)
         values = [math.sqrt(v.value) if name == "bird_rves" else v.value for v in scored]
+        interval = tao_hub.proportion_interval(right, len(scored)) if scored and name not in SOFT else None
         table[name] = {
             "n": len(scored),
             "right": right,
             "score": 100 * sum(values) / len(values) if values else None,
-            "ci": [100 * x for x in proportion_interval(right, len(scored))] if scored and name not in SOFT else None,
+            "ci": [100 * bound for bound in interval] if interval else None,
             "verdicts": dict(Counter(v.name for v in told).most_common()),
             "errors": len(told) - len(scored),
         }
