@@ -18,7 +18,6 @@ from learner import SOURCE
 
 # Each answer depends on the whole batch it was drawn in, as the last bits of a real model's do.
 SLOW = """
-import pathlib
 import time
 import tao_hub
 class Slow(tao_hub.Generator):
@@ -29,7 +28,7 @@ class Slow(tao_hub.Generator):
     def generate(self, requests, sampling):
         batch = tao_hub.digest([[r.prompt.digest, r.n, r.seed] for r in requests])
         for i, r in enumerate(requests):
-            time.sleep(0.05 if pathlib.Path("slowly").exists() else 0.002)
+            time.sleep(0.002)
             draws = [tao_hub.digest([batch, r.seed, j]) for j in range(r.n)]
             yield i, [tao_hub.Completion(self.options.answer or ("yes " if d < "8" else "no ") + d) for d in draws]
 class Shout(tao_hub.Reward):
@@ -153,12 +152,10 @@ def test_killed_at_random_moments_and_resumed_nothing_is_lost_doubled_or_changed
 
 def test_ctrl_c_ends_with_130_says_so_and_the_same_command_goes_on(workspace: Path, site: Site) -> None:
     store = workspace / "s.db"
-    (workspace / "slowly").touch()  # so that it is not done before a busy machine has sent the signal
     process = spawn(*words("s.db"), cwd=workspace, path=site.path)
     assert wait_for(process, store, 200)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=PATIENCE)
-    (workspace / "slowly").unlink()
     assert process.returncode == 130
     assert "the same command goes on" in err
     assert "Traceback" not in err
