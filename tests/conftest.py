@@ -130,7 +130,9 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
 def spawn(*args: object, cwd: Path, path: Path | None = None) -> subprocess.Popen[str]:
     """`tao-hub ARGS` as a process of its own, with the folder `path` first on its import path."""
     environment = {**os.environ, "PYTHONPATH": str(path)} if path else dict(os.environ)
-    command = [sys.executable, "-c", "from tao_hub.cli import main; main()", *map(str, args)]
+    # what a shell starts in the background ignores SIGINT, and so would this process
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    command = [sys.executable, "-c", f"{heard}; from tao_hub.cli import main; main()", *map(str, args)]
     return subprocess.Popen(
         command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
