@@ -23,7 +23,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-TABLES = ("candidates", "scores", "prompts", "items", "policies", "rounds", "eval_items")
+TABLES = ("candidates", "scores", "prompts", "items", "policies", "eval_items")  # a round's row is filled in at its end
 CONTENT = {
     "candidates": "SELECT p.digest, o.digest, s.digest, slot, response, raw, finish_reason, c.error FROM candidates c "
     "JOIN prompts p ON p.id = c.prompt JOIN policies o ON o.id = c.policy JOIN sources s ON s.id = c.source",
