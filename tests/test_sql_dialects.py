@@ -28,6 +28,7 @@ from tao_hub import Candidate, Message, Prompt, Score
         ("tsql", "SELECT TOP 5 [a b], ISNULL(x, 0) FROM t WHERE c = 'Oslo'",
          """SELECT "a b", COALESCE(x, 0) FROM t WHERE c = 'Oslo' COLLATE NOCASE LIMIT 5"""),
         ("mysql", "SELECT IFNULL(a, 0) FROM t LIMIT 2, 3", "SELECT COALESCE(a, 0) FROM t LIMIT 3 OFFSET 2"),
+        ("mysql", "SELECT a FROM t WHERE c IN ('x', 'y')", "SELECT a FROM t WHERE c COLLATE NOCASE IN ('x', 'y')"),
         ("bigquery", "SELECT COUNTIF(x > 1) FROM `p.d.t`", """SELECT SUM(IIF(x > 1, 1, 0)) FROM "t\""""),
         ("snowflake", "SELECT IFF(a > 1, 1, 0), LEFT(b, 3) FROM t",
          "SELECT IIF(a > 1, 1, 0), SUBSTRING(b, 1, 3) FROM t"),

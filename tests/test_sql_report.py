@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import Run
 from tao_reward_sql.compare import bird_ex, bird_rves, strict
+from tao_reward_sql.executes import Executes
 from tao_reward_sql.match import Match
 from tao_reward_sql.sandbox import Limits, Sandbox
 from tao_reward_sql.verdict import judge, judge_pairs
@@ -120,6 +121,16 @@ def test_a_task_that_kills_its_process_costs_itself_alone(shop: Path) -> None:
         names = [verdict.name for verdict in told]
         assert names[45] == "timeout"
         assert names[:45] + names[46:] == ["match", "mismatch"] * 45
+
+
+def test_all_workers_share_what_a_reward_runs(shop: Path) -> None:
+    prompt = Prompt((Message("user", "?"),), reference="SELECT count(*) FROM sale", meta={"db": str(shop)})
+    pairs = [(prompt, Candidate("", f"SELECT count(*) + {i} FROM sale")) for i in range(40)]
+    for reward in (Match(Match.Options(workers=2)), Executes(Executes.Options(workers=2))):
+        values = [score.value for score in reward.score_batch(pairs) if isinstance(score, Score)]
+        assert values == ([1.0] + [0.0] * 39 if isinstance(reward, Match) else [1.0] * 40)
+        assert [worker._process is not None for worker in reward.sandbox._workers] == [True, True]
+        reward.close()
 
 
 def test_recorded_verdicts_of_birds_mini_dev_are_reproduced() -> None:

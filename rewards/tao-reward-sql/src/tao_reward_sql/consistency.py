@@ -14,7 +14,7 @@ import tao_hub
 from .compare import canonical
 from .databases import DatabaseOptions, RunsSQL
 from .dialects import Untranspilable
-from .executes import honest
+from .executes import gated, honest
 from .perturb import copies, sparse
 from .sandbox import Result
 
@@ -46,7 +46,10 @@ class Consistency(RunsSQL, tao_hub.GroupReward):
                 type="TooFewVoters",
             )
             return [failed] * len(group.candidates)
-        prints = [self._print(files, few, c.response) for c in group.candidates]
+        queries = [self._query(c.response) for c in group.candidates]
+        worth = {sql for sql in queries if isinstance(sql, str) and gated(sql)[0] is not None}
+        self.sandbox.run_all([(file, sql) for file in (*files, few) for sql in sorted(worth)])
+        prints = [self._print(files, few, sql) for sql in queries]
         weights: dict[Hashable, float] = defaultdict(float)
         total = 0.0
         for candidate, (fingerprint, _) in zip(group.candidates, prints):
@@ -56,9 +59,9 @@ class Consistency(RunsSQL, tao_hub.GroupReward):
                 if fingerprint is not None:
                     weights[fingerprint] += weight
         scores = []
-        for fingerprint, why in prints:
-            if why.startswith("Untranspilable: "):
-                scores.append(tao_hub.Score.failed(why.partition(": ")[2], type="Untranspilable"))
+        for query, (fingerprint, why) in zip(queries, prints):
+            if isinstance(query, Untranspilable):
+                scores.append(tao_hub.Score.failed(str(query), type="Untranspilable"))
                 continue
             if fingerprint is None:
                 scores.append(tao_hub.Score(0.0, why=why[:500]))
@@ -73,12 +76,16 @@ class Consistency(RunsSQL, tao_hub.GroupReward):
             return 1.0
         return math.exp(sum(candidate.logprobs) / len(candidate.logprobs))
 
-    def _print(self, files: Sequence[Path], few: Path, response: str) -> tuple[Hashable | None, str]:
-        """What the query gives on all databases, or None and why it has no vote."""
+    def _query(self, response: str) -> str | Untranspilable:
         try:
-            sql = self.query(response)
+            return self.query(response)
         except Untranspilable as error:
-            return None, f"Untranspilable: {error}"
+            return error
+
+    def _print(self, files: Sequence[Path], few: Path, sql: str | Untranspilable) -> tuple[Hashable | None, str]:
+        """What the query gives on all databases, or None and why it has no vote."""
+        if isinstance(sql, Untranspilable):
+            return None, str(sql)
         first, why = honest(self.sandbox, files[0], sql)
         if first is None:
             return None, why

@@ -7,18 +7,17 @@ import functools
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import pydantic
 
 import tao_hub
 
-from .dialects import Untranspilable, to_sqlite
+from .dialects import Dialect, Untranspilable, to_sqlite
 from .extract import extract_sql
 from .gate import NotAQuery
 from .sandbox import Limits, Sandbox
 
-Dialect = Literal["sqlite", "databricks", "spark", "postgres", "mysql", "tsql", "bigquery", "duckdb", "snowflake"]
 Given = TypeVar("Given")
 ENDINGS = (".sqlite", ".db", ".sqlite3")
 
@@ -97,6 +96,12 @@ class RunsSQL(tao_hub.Reward):
         return find_database(name, self.options.databases)
 
 
+def read_only(file: Path) -> sqlite3.Connection:
+    """A plain connection to a file that nobody changes meanwhile; for what the hub asks, never for a model's SQL."""
+    uri = "file:" + str(file).replace("%", "%25").replace("?", "%3f").replace("#", "%23") + "?mode=ro&immutable=1"
+    return sqlite3.connect(uri, uri=True)
+
+
 def names_of(database: Path) -> tuple[str, ...]:
     """Names of the tables and columns of a database, in lower case."""
     return _names(database, database.stat().st_mtime_ns)
@@ -104,8 +109,7 @@ def names_of(database: Path) -> tuple[str, ...]:
 
 @functools.lru_cache(maxsize=256)
 def _names(database: Path, modified: int) -> tuple[str, ...]:
-    uri = "file:" + str(database).replace("%", "%25").replace("?", "%3f").replace("#", "%23") + "?mode=ro&immutable=1"
-    with contextlib.closing(sqlite3.connect(uri, uri=True)) as db:
+    with contextlib.closing(read_only(database)) as db:
         rows = db.execute(
             "SELECT m.name, c.name FROM sqlite_master m, pragma_table_info(m.name) c WHERE m.type IN ('table', 'view') "
             "AND m.name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"

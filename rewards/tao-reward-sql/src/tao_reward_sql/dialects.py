@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Literal, get_args
 
 from sqlglot import exp
 from sqlglot.errors import ErrorLevel, SqlglotError
 
 from .gate import parse
 
-DIALECTS = ("sqlite", "databricks", "spark", "postgres", "mysql", "tsql", "bigquery", "duckdb", "snowflake")
+Dialect = Literal["sqlite", "databricks", "spark", "postgres", "mysql", "tsql", "bigquery", "duckdb", "snowflake"]
+DIALECTS: tuple[str, ...] = get_args(Dialect)
 CASELESS = ("mysql", "tsql")  # by default their collations take 'a' = 'A'
 # Nodes that SQLite means the same by, once sqlglot has written them in its syntax.
 PLAIN = (
@@ -80,6 +82,12 @@ def _equal(node: exp.Expression, dialect: str) -> exp.Expression:
         if dialect in CASELESS and isinstance(value, exp.Literal) and value.is_string:
             node.set(side, _known(exp.Collate(this=value, expression=exp.Var(this="NOCASE"))))
             break
+    return node
+
+
+def _in(node: exp.Expression, dialect: str) -> exp.Expression:
+    if dialect in CASELESS and any(isinstance(e, exp.Literal) and e.is_string for e in node.expressions):
+        node.set("this", _known(exp.Collate(this=node.this, expression=exp.Var(this="NOCASE"))))
     return node
 
 
@@ -164,6 +172,7 @@ RULES: tuple[tuple[tuple[type[exp.Expression], ...], Rule], ...] = (
     ((exp.ILike, exp.TryCast), lambda node, dialect: node),
     ((exp.Like,), _like),
     ((exp.EQ, exp.NEQ), _equal),
+    ((exp.In,), _in),
     ((exp.Year, exp.Month, exp.Day), lambda node, dialect: _part(node.key.upper(), node.this)),
     ((exp.Extract,), _extract),
     ((exp.Left, exp.Right), _edge),

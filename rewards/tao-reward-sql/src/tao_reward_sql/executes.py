@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from sqlglot import exp
 import tao_hub
 
 from .databases import DatabaseOptions, RunsSQL
+from .dialects import Untranspilable
 from .gate import NotAQuery, parse
 from .sandbox import Result, Sandbox
 
@@ -18,12 +20,9 @@ from .sandbox import Result, Sandbox
 def honest(sandbox: Sandbox, database: Path, sql: str) -> tuple[Result | None, str]:
     """The query's result, or None and why it earns nothing: it is no query, fails, reads no real table, or has a
     misspelt "column" that SQLite would take for text (text in double quotes beside a real column is let pass)."""
-    try:
-        tree = parse(sql)
-    except NotAQuery as error:
-        return None, str(error)
-    if tree.find(exp.Table) is None or _constant(tree):
-        return None, "selects constants only: it reads no table"
+    tree, why = gated(sql)
+    if tree is None:
+        return None, why
     result = sandbox.run(database, sql)
     if not result.ok:
         return None, f"{result.kind}: {result.error}"
@@ -41,6 +40,17 @@ def _constant(tree: exp.Query) -> bool:
     selects = [tree] if isinstance(tree, exp.Select) else list(tree.find_all(exp.Select))[:1]
     looks = (exp.Column, exp.Star, exp.AggFunc, exp.Select, exp.Window)
     return bool(selects) and not any(e.find(*looks) for e in selects[0].expressions)
+
+
+def gated(sql: str) -> tuple[exp.Query | None, str]:
+    """The query's tree, or None and why it need not be run."""
+    try:
+        tree = parse(sql)
+    except NotAQuery as error:
+        return None, str(error)
+    if tree.find(exp.Table) is None or _constant(tree):
+        return None, "selects constants only: it reads no table"
+    return tree, ""
 
 
 def quoted_text(tree: exp.Expression, result: Result) -> list[str]:
@@ -78,6 +88,17 @@ def _columns(tree: exp.Expression) -> set[str]:
     return {i.name.casefold() for a in tree.find_all(exp.TableAlias) for i in a.args.get("columns") or ()}
 
 
+def run_ahead(reward: RunsSQL, pairs: Sequence[tuple[tao_hub.Prompt, tao_hub.Candidate]]) -> None:
+    """Run what passes the gate over all workers, so that `honest` finds the results known."""
+    tasks: list[tuple[Path, str]] = []
+    for prompt, candidate in pairs:
+        with contextlib.suppress(Untranspilable):
+            sql = reward.query(candidate.response)
+            if gated(sql)[0] is not None:
+                tasks.append((reward.database(prompt), sql))
+    reward.sandbox.run_all(tasks)
+
+
 class Executes(RunsSQL):
     """1.0 where the answer is one query that runs within its limits and reads a real table, else 0.0 with the reason.
 
@@ -88,6 +109,7 @@ class Executes(RunsSQL):
         empty: float = pydantic.Field(0.5, ge=0, le=1, description="What a query without any row earns")
 
     def score_batch(self, pairs: Sequence[tuple[tao_hub.Prompt, tao_hub.Candidate]]) -> Iterable[float | tao_hub.Score]:
+        run_ahead(self, pairs)
         return [self.scored(candidate, self._score, self.database(prompt)) for prompt, candidate in pairs]
 
     def _score(self, sql: str, database: Path) -> tao_hub.Score:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pydantic
 
@@ -13,9 +13,7 @@ import tao_hub
 from .databases import DatabaseOptions, RunsSQL
 from .dialects import Untranspilable
 from .perturb import copies
-from .verdict import SEMANTICS, Verdict, judge_all
-
-Semantics = Literal["strict", "bird_ex", "bird_soft_f1", "bird_rves", "spider_ts", "wikisql_ex"]
+from .verdict import SEMANTICS, Semantics, Verdict, judge_all, run_ahead
 
 
 class Match(RunsSQL):
@@ -49,16 +47,21 @@ class Match(RunsSQL):
             return list(names)
 
     def score_batch(self, pairs: Sequence[tuple[tao_hub.Prompt, tao_hub.Candidate]]) -> Iterable[float | tao_hub.Score]:
-        return [self._score(prompt, candidate.response) for prompt, candidate in pairs]
+        asked = [self._asked(prompt, candidate.response) for prompt, candidate in pairs]
+        known = [(file, gold, sql) for file, golds, sql in (a for a in asked if isinstance(a, tuple)) for gold in golds]
+        run_ahead(self.sandbox, known, [self.options.semantics, *self.options.also])
+        return [self._score(*a) if isinstance(a, tuple) else a for a in asked]
 
-    def _score(self, prompt: tao_hub.Prompt, response: str) -> tao_hub.Score:
-        golds = _golds(prompt.reference)
-        database = self.database(prompt)
-        databases = [database, *copies(database, self.options.perturbed)]
+    def _asked(self, prompt: tao_hub.Prompt, response: str) -> tuple[Path, list[str], str] | tao_hub.Score:
+        """The database, the accepted queries and the predicted one; an error where one has no sure translation."""
+        golds, database = _golds(prompt.reference), self.database(prompt)
         try:
-            golds, predicted = [self.query(gold) for gold in golds], self.query(response)
+            return database, [self.query(gold) for gold in golds], self.query(response)
         except Untranspilable as error:
             return tao_hub.Score.failed(str(error), type="Untranspilable")
+
+    def _score(self, database: Path, golds: Sequence[str], predicted: str) -> tao_hub.Score:
+        databases = [database, *copies(database, self.options.perturbed)]
         best = self._best(databases, golds, predicted, self.options.semantics)
         if best.fault:
             return tao_hub.Score.failed(best.why, type="GoldError" if best.name == "gold_error" else "Truncated")

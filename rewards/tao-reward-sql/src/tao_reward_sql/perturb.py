@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
+from .databases import read_only
+
 DROPPED = (0.2, 0.5, 0.8)  # share of the rows, by turns: what few rows decide must change, too
 MOST_ROWS = 20_000  # of a table that are perturbed; further ones are dropped from the copy
 
@@ -65,8 +67,7 @@ def _content(database: Path, modified: int, size: int) -> str:
 
 
 def _perturb(source: Path, target: Path, dropped: float, draw: random.Random) -> None:
-    uri = "file:" + str(source).replace("%", "%25").replace("?", "%3f").replace("#", "%23") + "?mode=ro&immutable=1"
-    with closing(sqlite3.connect(uri, uri=True)) as original, closing(sqlite3.connect(target)) as copy:
+    with closing(read_only(source)) as original, closing(sqlite3.connect(target)) as copy:
         original.backup(copy)
         copy.execute("PRAGMA foreign_keys=OFF")
         copy.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")

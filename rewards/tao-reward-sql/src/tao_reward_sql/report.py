@@ -16,7 +16,7 @@ from .databases import find_database
 from .extract import extract_sql
 from .perturb import copies
 from .sandbox import Sandbox
-from .verdict import Verdict, judge_all
+from .verdict import Verdict, judge_all, run_ahead
 
 SQL_KEYS = ("sql", "query", "SQL", "reference", "gold")
 ANSWER_KEYS = ("response", "prediction", "predicted", "sql", "query", "SQL")
@@ -108,6 +108,8 @@ def compare_all(
             raise tao_hub.UsageError(f"question {question.id!r}: {error}") from None
     progress = progress or tao_hub.Progress()
     progress.start("compare", len(questions), "questions")
+    asked = [(q, predictions[q.id]) for q in questions.values() if q.id in predictions]
+    run_ahead(sandbox, [(files[q.database], gold, sql) for q, sql in asked for gold in q.golds], semantics)
     items = []
     for question in questions.values():
         file = files[question.database]

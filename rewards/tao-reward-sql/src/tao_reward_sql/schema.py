@@ -11,8 +11,9 @@ from sqlglot import exp
 import tao_hub
 
 from .databases import RunsSQL, names_of
-from .executes import honest, quoted_text
+from .executes import honest, quoted_text, run_ahead
 from .gate import parse
+from .sandbox import Result
 
 _WORD = re.compile(r"[A-Za-z]+|\d+(?:\.\d+)?")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
@@ -33,6 +34,7 @@ class Schema(RunsSQL):
     """
 
     def score_batch(self, pairs: Sequence[tuple[tao_hub.Prompt, tao_hub.Candidate]]) -> Iterable[float | tao_hub.Score]:
+        run_ahead(self, pairs)
         return [self.scored(candidate, self._score, prompt) for prompt, candidate in pairs]
 
     def _score(self, sql: str, prompt: tao_hub.Prompt) -> tao_hub.Score:
@@ -46,7 +48,7 @@ class Schema(RunsSQL):
         texts = quoted_text(tree, result)
         literals = [*_literals(tree), *texts]
         columns, tables = _shown(tree) - {text.casefold() for text in texts}, set(result.tables)
-        strange = [text for text in literals if not self._known(text, prompt.text, numbers, tree, database)]
+        strange = [text for text in literals if not self._known(text, prompt.text, numbers, result, database)]
         named = {c for c in columns if question & _stems(c)}
         owners = {table for table, column in result.reads if column in named}
         near = {t for t in tables if question & _stems(t) or t in owners}
@@ -62,19 +64,16 @@ class Schema(RunsSQL):
         told += [f"the question's {name} is not used" for name in wanted if name not in used][:2]
         return tao_hub.Score(sum(parts.values()) / len(parts), why="; ".join(told)[:500], parts=parts)
 
-    def _known(self, text: str, question: str, numbers: set[str], tree: exp.Expression, database: Path) -> bool:
+    def _known(self, text: str, question: str, numbers: set[str], result: Result, database: Path) -> bool:
         bare = text.strip("%").casefold()
         if not bare or text in numbers or re.search(rf"(?<!\w){re.escape(bare)}(?!\w)", question.casefold()):
             return True
+        if _WORD.fullmatch(bare) and not bare.isalpha():  # a number
+            return False
         quoted = "'" + text.strip("%").replace("'", "''") + "'"
-        for node in tree.find_all(exp.Column):
-            tables = [t.name for t in tree.find_all(exp.Table)]
-            for table in tables:
-                column, of = node.name.replace('"', '""'), table.replace('"', '""')
-                asked = f'SELECT 1 FROM "{of}" WHERE "{of}"."{column}" LIKE {quoted} LIMIT 1'
-                if self.sandbox.run(database, asked).rows:
-                    return True
-        return False
+        read = [(t.replace('"', '""'), c.replace('"', '""')) for t, c in result.reads if t in result.tables and c]
+        asked = [(database, f'SELECT 1 FROM "{t}" WHERE "{c}" LIKE {quoted} LIMIT 1') for t, c in read]
+        return any(found.rows for found in self.sandbox.run_all(asked))
 
 
 def _share(part: int, whole: int) -> float:

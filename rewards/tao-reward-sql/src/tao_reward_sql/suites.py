@@ -7,7 +7,6 @@ import gzip
 import itertools
 import json
 import re
-import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import lru_cache
@@ -18,7 +17,7 @@ import pydantic
 
 import tao_hub
 
-from .databases import ENDINGS, find_database
+from .databases import ENDINGS, find_database, read_only
 
 SYSTEM = "Write one SQLite query that answers the question. Reply with the query only."
 MOST_COMBINATIONS = 64  # accepted queries that one of Defog's is expanded to
@@ -199,8 +198,7 @@ def alternatives(query: str) -> list[str]:
 @lru_cache(maxsize=256)
 def schema(file: Path, rows: int = 0) -> str:
     """The CREATE statements of a database in the order of their names, with its first `rows` rows as comments."""
-    uri = "file:" + str(file).replace("%", "%25").replace("?", "%3f").replace("#", "%23") + "?mode=ro&immutable=1"
-    with closing(sqlite3.connect(uri, uri=True)) as db:
+    with closing(read_only(file)) as db:
         db.text_factory = lambda raw: raw.decode("utf-8", "replace")
         told = []
         made = "SELECT name, sql FROM sqlite_master WHERE type IN ('table', 'view') AND sql IS NOT NULL ORDER BY name"

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from statistics import mean, pstdev
-from typing import Any
+from typing import Any, Literal, get_args
 
 from . import compare
 from .gate import NotAQuery, order_of, without_distinct
 from .sandbox import Result, Sandbox
 
-SEMANTICS = ("strict", "bird_ex", "bird_soft_f1", "bird_rves", "spider_ts", "wikisql_ex")
+Semantics = Literal["strict", "bird_ex", "bird_soft_f1", "bird_rves", "spider_ts", "wikisql_ex"]
+SEMANTICS: tuple[str, ...] = get_args(Semantics)
 RVES_RUNS = 25  # of each query; BIRD takes 100
 
 
@@ -126,12 +127,16 @@ def ties(
     return blocks, last if len(last) > blocks[-1] else None
 
 
+def run_ahead(sandbox: Sandbox, pairs: Sequence[tuple[Path, str, str]], semantics: Sequence[str]) -> None:
+    """Run the queries of (database, gold, prediction) over all workers, so that `judge` finds their results known."""
+    ways = {without_distinct if name == "spider_ts" else str for name in semantics}
+    sandbox.run_all([(file, way(sql)) for file, *queries in pairs for sql in queries for way in ways])
+
+
 def judge_pairs(
     sandbox: Sandbox, pairs: Sequence[tuple[Path, str, str]], semantics: str = "strict"
 ) -> Iterator[Verdict]:
     """Verdicts of (database, gold, prediction) in their order. The queries are run first, over all workers."""
-    plain = without_distinct if semantics == "spider_ts" else str
-    tasks = {(str(file), plain(sql)): None for file, *queries in pairs for sql in queries}
-    sandbox.run_all(list(tasks))
+    run_ahead(sandbox, pairs, [semantics])
     for file, gold, predicted in pairs:
         yield judge(sandbox, file, gold, predicted, semantics)
