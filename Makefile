@@ -37,7 +37,7 @@ $(VENV)/.installed: $(VENV)/.torch pyproject.toml $(MEMBERS)
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(PIP_INSTALL) --no-build-isolation -e '.[dev]'
+	$(PIP_INSTALL) --no-build-isolation -e '.[dev]' -e './rewards/tao-reward-sql[duckdb,postgres]'
 	touch $@
 
 clean:

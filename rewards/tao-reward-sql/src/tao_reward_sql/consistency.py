@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
-from pathlib import Path
 
 import pydantic
 
@@ -14,6 +13,7 @@ import tao_hub
 from .compare import canonical
 from .databases import DatabaseOptions, RunsSQL
 from .dialects import Untranspilable
+from .engines import Place, engine_of, is_server
 from .executes import gated, honest
 from .perturb import copies, sparse
 from .sandbox import Result
@@ -38,7 +38,7 @@ class Consistency(RunsSQL, tao_hub.GroupReward):
     def score_group(self, group: tao_hub.Group) -> Sequence[float | tao_hub.Score]:
         database = self.database(group.prompt)
         files = [database, *copies(database, self.options.perturbed)]
-        few = sparse(database)
+        few = None if is_server(database) else sparse(database)
         voters = [c for c in group.candidates if not c.parents and not c.truncated and c.error is None]
         if len(voters) < self.options.min_voters:
             failed = tao_hub.Score.failed(
@@ -46,9 +46,11 @@ class Consistency(RunsSQL, tao_hub.GroupReward):
                 type="TooFewVoters",
             )
             return [failed] * len(group.candidates)
-        queries = [self._query(c.response) for c in group.candidates]
-        worth = {sql for sql in queries if isinstance(sql, str) and gated(sql)[0] is not None}
-        self.sandbox.run_all([(file, sql) for file in (*files, few) for sql in sorted(worth)])
+        queries = [self._query(c.response, database) for c in group.candidates]
+        dialect = engine_of(database)
+        worth = {sql for sql in queries if isinstance(sql, str) and gated(sql, dialect)[0] is not None}
+        everywhere = [*files, few] if few else files
+        self.sandbox.run_all([(file, sql) for file in everywhere for sql in sorted(worth)])
         prints = [self._print(files, few, sql) for sql in queries]
         weights: dict[Hashable, float] = defaultdict(float)
         total = 0.0
@@ -76,14 +78,17 @@ class Consistency(RunsSQL, tao_hub.GroupReward):
             return 1.0
         return math.exp(sum(candidate.logprobs) / len(candidate.logprobs))
 
-    def _query(self, response: str) -> str | Untranspilable:
+    def _query(self, response: str, database: Place) -> str | Untranspilable:
         try:
-            return self.query(response)
+            return self.query(response, database)
         except Untranspilable as error:
             return error
 
-    def _print(self, files: Sequence[Path], few: Path, sql: str | Untranspilable) -> tuple[Hashable | None, str]:
-        """What the query gives on all databases, or None and why it has no vote."""
+    def _print(
+        self, files: Sequence[Place], few: Place | None, sql: str | Untranspilable
+    ) -> tuple[Hashable | None, str]:
+        """What the query gives on all databases, or None and why it has no vote. `few`: a copy with few rows, or None
+        where there are no copies and nothing is known of other data."""
         if isinstance(sql, Untranspilable):
             return None, str(sql)
         first, why = honest(self.sandbox, files[0], sql)
@@ -95,10 +100,10 @@ class Consistency(RunsSQL, tao_hub.GroupReward):
         tables = [_table(result) for result in results]
         if not any(result.rows for result in results):
             return None, "no rows on any database"
-        there = self.sandbox.run(few, sql)
-        told = {_table(result) for result in (*results, there) if not _nulls(result)}  # an aggregate of nothing is NULL
-        rows = {tuple(map(canonical, row)) for result in (*results, there) for row in result.rows}
-        if len(told) < 2 or (len(rows) == 1 and len(first.rows) > 1):
+        seen = [*results, *([self.sandbox.run(few, sql)] if few else [])]
+        told = {_table(result) for result in seen if not _nulls(result)}  # an aggregate of nothing is NULL
+        rows = {tuple(map(canonical, row)) for result in seen for row in result.rows}
+        if few and (len(told) < 2 or (len(rows) == 1 and len(first.rows) > 1)):
             return None, "the same result whatever the data: it does not look at them"
         return tuple(tables), ""
 

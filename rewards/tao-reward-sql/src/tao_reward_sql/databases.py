@@ -1,4 +1,4 @@
-"""Which database file a prompt is about."""
+"""Which database a prompt is about."""
 
 from __future__ import annotations
 
@@ -7,48 +7,61 @@ import functools
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal
 
 import pydantic
 
 import tao_hub
 
-from .dialects import Dialect, Untranspilable, to_sqlite
+from .dialects import Dialect, Untranspilable, to_engine
+from .duckdb_files import from_folder, table_files
+from .duckdb_files import names as names_of_duckdb
+from .engines import Place, engine_of, is_server, need
 from .extract import extract_sql
 from .gate import NotAQuery
 from .sandbox import Limits, Sandbox
 
-Given = TypeVar("Given")
-ENDINGS = (".sqlite", ".db", ".sqlite3")
+ENDINGS = (".sqlite", ".db", ".sqlite3", ".duckdb")
 
 
 class DatabaseOptions(tao_hub.Options):
     """Options of every reward here that runs SQL."""
 
     databases: str = pydantic.Field("", description="Folder of NAME.sqlite or NAME/NAME.sqlite, for names in meta.db")
-    db: str = pydantic.Field("", description="The database of prompts whose meta names none: a file, or a name")
-    dialect: Dialect = pydantic.Field("sqlite", description="Whose SQL the queries are; translated, or refused by name")
+    db: str = pydantic.Field("", description="Database of prompts whose meta names none: file, name or address")
+    dialect: Dialect | Literal[""] = pydantic.Field(
+        "", description="Whose SQL the queries are, if not the database's: translated, or refused by name"
+    )
     timeout: float = pydantic.Field(5.0, gt=0, description="Seconds a query may take")
     rows: int = pydantic.Field(10_000, gt=0, description="Rows of a result that are read, at most")
     workers: int = pydantic.Field(1, gt=0, description="Sandbox processes")
 
 
-def find_database(name: str, databases: str = "") -> Path:
-    """The file that a name (looked for in the folder `databases`) or a path means. Raises ValueError or
-    FileNotFoundError with the cure."""
+def find_database(name: str, databases: str = "") -> Place:
+    """What a name (looked for in the folder `databases`), a path or a server's address means: an SQLite or DuckDB
+    file, the DuckDB file that is made of a folder of Parquet and CSV files, or the address. Raises ValueError or
+    FileNotFoundError with the cure, MissingLibrary where an engine is not installed."""
+    if is_server(name):
+        need("postgres")
+        return name
     path = Path(name).expanduser()
     if path.suffix in ENDINGS or not databases:
-        if path.is_file():
-            return path.resolve()
-        raise FileNotFoundError(f"no database file {name}: give its path, or its name and -o databases=FOLDER")
-    if path.name != name:
+        tried = [path]
+        told = f"no database file {name}: give its path, or its name and -o databases=FOLDER"
+    elif path.name != name or name == "..":
         raise ValueError(f"database name {name!r} is no plain name")
-    folder = Path(databases).expanduser()
-    tried = [inside / f"{name}{ending}" for ending in ENDINGS for inside in (folder, folder / name)]
+    else:
+        folder = Path(databases).expanduser()
+        tried = [inside / f"{name}{ending}" for ending in ENDINGS for inside in (folder, folder / name)]
+        tried.append(folder / name)
+        told = f"no database {name!r} in {folder}: looked for {tried[0]} and {tried[1]}"
     for file in tried:
         if file.is_file():
+            need(engine_of(file))
             return file.resolve()
-    raise FileNotFoundError(f"no database {name!r} in {folder}: looked for {tried[0]} and {tried[1]}")
+        if file.is_dir() and table_files(file):
+            return from_folder(file.resolve())
+    raise FileNotFoundError(told)
 
 
 class RunsSQL(tao_hub.Reward):
@@ -71,25 +84,28 @@ class RunsSQL(tao_hub.Reward):
             self._sandbox.close()
             self._sandbox = None
 
-    def query(self, response: str) -> str:
-        """The query in an answer as SQLite's. Raises Untranspilable naming what has no sure translation."""
+    def query(self, response: str, database: Place) -> str:
+        """The query in an answer as the database's. Raises Untranspilable naming what has no sure translation."""
         found = extract_sql(response)
         try:
-            return to_sqlite(found, self.options.dialect)
+            return to_engine(found, self.options.dialect, engine_of(database))
         except NotAQuery:
             return found  # what it is not will be told when it is run
 
     def scored(
-        self, candidate: tao_hub.Candidate, score: Callable[[str, Given], tao_hub.Score], given: Given
+        self,
+        candidate: tao_hub.Candidate,
+        score: Callable[[str, tao_hub.Prompt], tao_hub.Score],
+        prompt: tao_hub.Prompt,
     ) -> tao_hub.Score:
         """`score` of the candidate's query; an error where that has no sure translation."""
         try:
-            return score(self.query(candidate.response), given)
+            return score(self.query(candidate.response, self.database(prompt)), prompt)
         except Untranspilable as error:
             return tao_hub.Score.failed(str(error), type="Untranspilable")
 
-    def database(self, prompt: tao_hub.Prompt) -> Path:
-        """The file that `meta.db` (or the option `db`) means. Raises ValueError or FileNotFoundError with the cure."""
+    def database(self, prompt: tao_hub.Prompt) -> Place:
+        """What `meta.db` (or the option `db`) means. Raises ValueError or FileNotFoundError with the cure."""
         name = prompt.meta.get("db") or self.options.db
         if not name or not isinstance(name, str):
             raise ValueError('the prompt names no database: put {"db": FILE or NAME} into its meta, or give -o db=FILE')
@@ -102,14 +118,18 @@ def read_only(file: Path) -> sqlite3.Connection:
     return sqlite3.connect(uri, uri=True)
 
 
-def names_of(database: Path) -> tuple[str, ...]:
+def names_of(database: Place) -> tuple[str, ...]:
     """Names of the tables and columns of a database, in lower case."""
-    return _names(database, database.stat().st_mtime_ns)
+    if is_server(database):
+        return _names(database, 0)
+    return _names(database, Path(database).stat().st_mtime_ns)
 
 
 @functools.lru_cache(maxsize=256)
-def _names(database: Path, modified: int) -> tuple[str, ...]:
-    with contextlib.closing(read_only(database)) as db:
+def _names(database: Place, modified: int) -> tuple[str, ...]:
+    if engine_of(database) == "duckdb":
+        return tuple(sorted({name.casefold() for name in names_of_duckdb(Path(database))}))
+    with contextlib.closing(read_only(Path(database))) as db:
         rows = db.execute(
             "SELECT m.name, c.name FROM sqlite_master m, pragma_table_info(m.name) c WHERE m.type IN ('table', 'view') "
             "AND m.name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"

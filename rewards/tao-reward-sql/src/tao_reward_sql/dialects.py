@@ -9,6 +9,7 @@ from typing import Literal, get_args
 from sqlglot import exp
 from sqlglot.errors import ErrorLevel, SqlglotError
 
+from .engines import TITLES, Engine
 from .gate import parse
 
 Dialect = Literal["sqlite", "databricks", "spark", "postgres", "mysql", "tsql", "bigquery", "duckdb", "snowflake"]
@@ -32,6 +33,15 @@ PARTS = {"YEAR": "%Y", "MONTH": "%m", "DAY": "%d"}
 
 class Untranspilable(ValueError):
     """The query has a construct that is not known to mean the same in SQLite; the message names it."""
+
+
+def to_engine(sql: str, dialect: str, engine: Engine) -> str:
+    """`sql` of a dialect ("" for the engine's own) for an engine. Raises as `to_sqlite` does."""
+    if dialect in ("", engine):
+        return sql
+    if engine == "sqlite":
+        return to_sqlite(sql, dialect)
+    raise Untranspilable(f"{dialect}: queries for {TITLES[engine]} are not translated, write them in its own dialect")
 
 
 @lru_cache(maxsize=20_000)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import pydantic
 from sqlglot import exp
@@ -13,14 +12,15 @@ import tao_hub
 
 from .databases import DatabaseOptions, RunsSQL
 from .dialects import Untranspilable
+from .engines import Place, engine_of
 from .gate import NotAQuery, parse
 from .sandbox import Result, Sandbox
 
 
-def honest(sandbox: Sandbox, database: Path, sql: str) -> tuple[Result | None, str]:
+def honest(sandbox: Sandbox, database: Place, sql: str) -> tuple[Result | None, str]:
     """The query's result, or None and why it earns nothing: it is no query, fails, reads no real table, or has a
     misspelt "column" that SQLite would take for text (text in double quotes beside a real column is let pass)."""
-    tree, why = gated(sql)
+    tree, why = gated(sql, engine_of(database))
     if tree is None:
         return None, why
     result = sandbox.run(database, sql)
@@ -28,6 +28,8 @@ def honest(sandbox: Sandbox, database: Path, sql: str) -> tuple[Result | None, s
         return None, f"{result.kind}: {result.error}"
     if not result.tables:
         return None, "reads no table of the database"
+    if engine_of(database) != "sqlite":  # a misspelt column has failed
+        return result, ""
     known = _known(tree, result)
     for column in tree.find_all(exp.Column):
         if _is_text(column, known) and not _compared(column, known):
@@ -42,10 +44,10 @@ def _constant(tree: exp.Query) -> bool:
     return bool(selects) and not any(e.find(*looks) for e in selects[0].expressions)
 
 
-def gated(sql: str) -> tuple[exp.Query | None, str]:
+def gated(sql: str, dialect: str = "sqlite") -> tuple[exp.Query | None, str]:
     """The query's tree, or None and why it need not be run."""
     try:
-        tree = parse(sql)
+        tree = parse(sql, dialect)
     except NotAQuery as error:
         return None, str(error)
     if tree.find(exp.Table) is None or _constant(tree):
@@ -90,12 +92,13 @@ def _columns(tree: exp.Expression) -> set[str]:
 
 def run_ahead(reward: RunsSQL, pairs: Sequence[tuple[tao_hub.Prompt, tao_hub.Candidate]]) -> None:
     """Run what passes the gate over all workers, so that `honest` finds the results known."""
-    tasks: list[tuple[Path, str]] = []
+    tasks: list[tuple[Place, str]] = []
     for prompt, candidate in pairs:
+        database = reward.database(prompt)
         with contextlib.suppress(Untranspilable):
-            sql = reward.query(candidate.response)
-            if gated(sql)[0] is not None:
-                tasks.append((reward.database(prompt), sql))
+            sql = reward.query(candidate.response, database)
+            if gated(sql, engine_of(database))[0] is not None:
+                tasks.append((database, sql))
     reward.sandbox.run_all(tasks)
 
 
@@ -110,10 +113,10 @@ class Executes(RunsSQL):
 
     def score_batch(self, pairs: Sequence[tuple[tao_hub.Prompt, tao_hub.Candidate]]) -> Iterable[float | tao_hub.Score]:
         run_ahead(self, pairs)
-        return [self.scored(candidate, self._score, self.database(prompt)) for prompt, candidate in pairs]
+        return [self.scored(candidate, self._score, prompt) for prompt, candidate in pairs]
 
-    def _score(self, sql: str, database: Path) -> tao_hub.Score:
-        result, why = honest(self.sandbox, database, sql)
+    def _score(self, sql: str, prompt: tao_hub.Prompt) -> tao_hub.Score:
+        result, why = honest(self.sandbox, self.database(prompt), sql)
         if result is None:
             return tao_hub.Score(0.0, why=why[:500])
         if all(value is None for row in result.rows for value in row):

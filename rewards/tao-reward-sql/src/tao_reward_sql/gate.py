@@ -51,9 +51,9 @@ def parse(sql: str, dialect: str = "sqlite") -> exp.Query:
     return tree
 
 
-def order_of(sql: str) -> Order | None:
+def order_of(sql: str, dialect: str = "sqlite") -> Order | None:
     """What the top-level ORDER BY asks for; None without one."""
-    tree = parse(sql)
+    tree = parse(sql, dialect)
     order = tree.args.get("order")
     if order is None:
         return None
@@ -78,16 +78,16 @@ def order_of(sql: str) -> Order | None:
     if tree.args.get("limit") and not tree.args.get("offset"):
         whole = keyed.copy()
         whole.set("limit", None)
-        unlimited = whole.sql(dialect="sqlite")
-    return Order(keyed.sql(dialect="sqlite"), unlimited, tuple(keys))
+        unlimited = whole.sql(dialect=dialect)
+    return Order(keyed.sql(dialect=dialect), unlimited, tuple(keys))
 
 
-def without_distinct(sql: str) -> str:
+def without_distinct(sql: str, dialect: str = "sqlite") -> str:
     """The query without any DISTINCT, as the test-suite compares by default; the text itself where it has none."""
     if "distinct" not in sql.casefold():
         return sql
     try:
-        tree = parse(sql).copy()
+        tree = parse(sql, dialect).copy()
     except NotAQuery:
         return sql
     for node in list(tree.find_all(exp.Select)):
@@ -95,4 +95,4 @@ def without_distinct(sql: str) -> str:
     for node in list(tree.find_all(exp.Distinct)):
         if isinstance(node.parent, exp.AggFunc) and len(node.expressions) == 1:
             node.replace(node.expressions[0])
-    return tree.sql(dialect="sqlite")
+    return tree.sql(dialect=dialect)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import pydantic
@@ -12,6 +11,7 @@ import tao_hub
 
 from .databases import DatabaseOptions, RunsSQL
 from .dialects import Untranspilable
+from .engines import Place
 from .perturb import copies
 from .verdict import SEMANTICS, Semantics, Verdict, judge_all, run_ahead
 
@@ -52,15 +52,15 @@ class Match(RunsSQL):
         run_ahead(self.sandbox, known, [self.options.semantics, *self.options.also])
         return [self._score(*a) if isinstance(a, tuple) else a for a in asked]
 
-    def _asked(self, prompt: tao_hub.Prompt, response: str) -> tuple[Path, list[str], str] | tao_hub.Score:
+    def _asked(self, prompt: tao_hub.Prompt, response: str) -> tuple[Place, list[str], str] | tao_hub.Score:
         """The database, the accepted queries and the predicted one; an error where one has no sure translation."""
         golds, database = _golds(prompt.reference), self.database(prompt)
         try:
-            return database, [self.query(gold) for gold in golds], self.query(response)
+            return database, [self.query(gold, database) for gold in golds], self.query(response, database)
         except Untranspilable as error:
             return tao_hub.Score.failed(str(error), type="Untranspilable")
 
-    def _score(self, database: Path, golds: Sequence[str], predicted: str) -> tao_hub.Score:
+    def _score(self, database: Place, golds: Sequence[str], predicted: str) -> tao_hub.Score:
         databases = [database, *copies(database, self.options.perturbed)]
         best = self._best(databases, golds, predicted, self.options.semantics)
         if best.fault:
@@ -69,7 +69,7 @@ class Match(RunsSQL):
         parts = {name: verdict.value for name, verdict in others.items() if not verdict.fault}
         return tao_hub.Score(best.value, why=f"{best.name}: {best.why}".rstrip(": ")[:500], parts=parts)
 
-    def _best(self, databases: Sequence[Path], golds: Sequence[str], predicted: str, semantics: str) -> Verdict:
+    def _best(self, databases: Sequence[Place], golds: Sequence[str], predicted: str, semantics: str) -> Verdict:
         """The best verdict over the accepted golds; one that fails counts only if all do."""
         verdicts = []
         for gold in golds:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import os
 import random
 import sqlite3
 import tempfile
@@ -14,40 +13,48 @@ from contextlib import closing
 from pathlib import Path
 
 from .databases import read_only
+from .duckdb_files import cache
+from .engines import NoCopies, Place, engine_of, is_server
 
 DROPPED = (0.2, 0.5, 0.8)  # share of the rows, by turns: what few rows decide must change, too
 MOST_ROWS = 20_000  # of a table that are perturbed; further ones are dropped from the copy
 
 
-def copies(database: Path, count: int, folder: Path | None = None, seed: int = 0) -> list[Path]:
+def copies(database: Place, count: int, folder: Path | None = None, seed: int = 0) -> list[Path]:
     """`count` perturbed copies, made once and kept by the content of the original, the seed and the number.
 
     In each table some rows are dropped, some doubled where no key forbids it, and in each column outside keys values
     are shuffled among the rows. Schema, types, primary and foreign keys are kept: what refers to a dropped row
-    goes with it. The idea is that of distilled test suites (Zhong et al. 2020, arXiv 2010.02840).
+    goes with it. The idea is that of distilled test suites (Zhong et al. 2020, arXiv 2010.02840). Raises NoCopies for a
+    server's database.
     """
     numbers = range(count)
     return [_made(database, f"{seed}-{n}", DROPPED[n % len(DROPPED)], folder) for n in numbers]
 
 
-def sparse(database: Path, folder: Path | None = None) -> Path:
+def sparse(database: Place, folder: Path | None = None) -> Path:
     """A copy in which few rows of each table are left: what is the same there, too, does not look at the data."""
     return _made(database, "sparse", 0.97, folder)
 
 
-def _made(database: Path, label: str, dropped: float, folder: Path | None) -> Path:
-    folder = folder or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tao-hub" / "perturbed"
+def _made(place: Place, label: str, dropped: float, folder: Path | None) -> Path:
+    if is_server(place):
+        raise NoCopies("a server's database has no perturbed copies: give -o perturbed=0, or a DuckDB or SQLite file")
+    database, engine = Path(place), engine_of(place)
+    folder = folder or cache("perturbed")
     folder.mkdir(parents=True, exist_ok=True)
     content = _content(database, *_state(database))
-    target = folder / f"{content}-v2-{label}.sqlite"
+    target = folder / f"{content}-v2-{label}.{engine}"
     if not target.exists():
-        handle, name = tempfile.mkstemp(dir=folder, suffix=".tmp")
-        os.close(handle)
-        try:
-            _perturb(database, Path(name), dropped, random.Random(f"{content}/{label}"))
-            Path(name).replace(target)
-        finally:
-            Path(name).unlink(missing_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as made:
+            unfinished, draw = Path(made) / "unfinished", random.Random(f"{content}/{label}")
+            if engine == "duckdb":
+                from .perturb_duckdb import perturb
+
+                perturb(database, unfinished, dropped, draw, MOST_ROWS)
+            else:
+                _perturb(database, unfinished, dropped, draw)
+            unfinished.replace(target)
     return target
 
 

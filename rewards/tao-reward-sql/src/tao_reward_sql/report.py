@@ -13,6 +13,7 @@ from typing import Any
 import tao_hub
 
 from .databases import find_database
+from .engines import Place
 from .extract import extract_sql
 from .perturb import copies
 from .sandbox import Sandbox
@@ -100,7 +101,7 @@ def compare_all(
     unknown = [name for name in predictions if name not in questions]
     if unknown:
         raise tao_hub.UsageError(f"{len(unknown)} predictions have an id that gold does not know, as {unknown[0]!r}")
-    files: dict[str, Path] = {}
+    files: dict[str, Place] = {}
     for question in questions.values():
         try:
             files.setdefault(question.database, find_database(question.database, str(databases)))

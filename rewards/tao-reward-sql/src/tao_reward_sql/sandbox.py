@@ -20,10 +20,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-Key = tuple[str, str, float]  # file, query, the file's time stamp
+from .engines import Engine, Place, engine_of, need
+
+Key = tuple[str, str, float]  # file or address, query, the file's time stamp
 
 PROGRAM = Path(__file__).with_name("worker.py")
-GRACE = 1.0  # seconds after the deadline until the process is killed: SQLite looks at the clock only between steps
+GRACE = 1.0  # seconds after the deadline until the process is killed: engines look at the clock only between steps
 START = 20.0  # seconds a new process may take, on a busy machine
 MOST_ANSWER = 1 << 28
 MOST_CHUNK = 500  # tasks that a worker takes before another may have some
@@ -38,9 +40,9 @@ class Limits:
     seconds: float = 5.0
     rows: int = 10_000
     bytes: int = 20_000_000
-    heap: int = 128_000_000  # of SQLite
+    heap: int = 128_000_000  # of SQLite; DuckDB has half of `memory`
     memory: int = 1_000_000_000  # of the process's address space
-    length: int = 100_000  # of a value
+    length: int = 100_000  # of a value, in SQLite
     sql: int = 20_000
 
 
@@ -65,10 +67,10 @@ class Result:
 
 
 class Worker:
-    """One process, started when first asked."""
+    """One process of one engine, started when first asked."""
 
-    def __init__(self, limits: Limits) -> None:
-        self.limits = limits
+    def __init__(self, limits: Limits, engine: Engine = "sqlite") -> None:
+        self.limits, self.engine = limits, engine
         self._process: subprocess.Popen[bytes] | None = None
 
     def run(self, path: str, sql: str, seconds: float) -> Result:
@@ -135,9 +137,11 @@ class Worker:
                 started, fresh = time.monotonic(), False
                 rows = tuple(map(tuple, answer.pop("rows", ())))
                 reads = tuple(map(tuple, answer.pop("reads", ())))
-                results[sent.popleft()] = Result(
-                    rows=rows, reads=reads, tables=tuple(answer.pop("tables", ())), **answer
-                )
+                result = Result(rows=rows, reads=reads, tables=tuple(answer.pop("tables", ())), **answer)
+                results[sent.popleft()] = result
+                if result.kind == "memory" and self.engine == "duckdb":  # it keeps what it took from the next query
+                    self.close()
+                    break
         except TimeoutError:
             self.close()
             told = f"killed after {seconds + GRACE:g} s"
@@ -150,8 +154,9 @@ class Worker:
 
     def _start(self) -> subprocess.Popen[bytes]:
         given = {n: getattr(self.limits, n) for n in ("rows", "bytes", "heap", "memory", "length", "sql")}
+        command = [sys.executable, "-I", "-B", str(PROGRAM), self.engine, json.dumps(given)]
         return subprocess.Popen(
-            [sys.executable, "-I", str(PROGRAM), json.dumps(given)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL, close_fds=True, cwd="/", env={"LANG": "C.UTF-8"}, start_new_session=True,
         )  # fmt: skip
 
@@ -189,20 +194,21 @@ class Worker:
 
 
 class Sandbox:
-    """A pool of workers. Equal queries on equal files are run once and remembered (`kept` of them)."""
+    """Pools of workers, one for each engine that is asked for. Equal queries on equal files are run once and
+    remembered (`kept` of them)."""
 
     def __init__(self, workers: int = 1, limits: Limits | None = None, kept: int = 50_000) -> None:
         self.limits = limits or Limits()
-        self._free: queue.LifoQueue[Worker] = queue.LifoQueue()
-        self._workers = [Worker(self.limits) for _ in range(workers)]
-        for worker in self._workers:
-            self._free.put(worker)
+        self._count = workers
+        self._free: dict[Engine, queue.LifoQueue[Worker]] = {}
+        self._workers: list[Worker] = []
         self._kept = kept
         self._known: dict[Key, Result] = {}
         self._lock = threading.Lock()
 
-    def run(self, path: str | Path, sql: str, remembered: bool = True) -> Result:
-        """Run one query on one database file. Never raises for what the query does.
+    def run(self, path: Place, sql: str, remembered: bool = True) -> Result:
+        """Run one query on one database. Never raises for what the query does; MissingLibrary where the engine's
+        library is not installed.
 
         With `remembered` False it is run even if its result is known: its time is wanted.
         """
@@ -210,41 +216,55 @@ class Sandbox:
         with self._lock:
             if remembered and key in self._known:
                 return self._known[key]
-        worker = self._free.get()
-        try:
+        with self._worker(engine_of(path)) as worker:
             result = worker.run(str(path), sql, self.limits.seconds)
-        finally:
-            self._free.put(worker)
         self._keep(key, result)
         return result
 
-    def run_all(self, tasks: Sequence[tuple[str | Path, str]]) -> list[Result]:
+    def run_all(self, tasks: Sequence[tuple[Place, str]]) -> list[Result]:
         """Results in the order of (path, sql) tasks, over all workers."""
         keys = [(str(path), sql, _stamp(path)) for path, sql in tasks]
         with self._lock:
             found = {key: self._known[key] for key in keys if key in self._known}
         owed = sorted({key for key in keys if key not in found})  # one database after the other
-        count = len(self._workers)
-        size = max(1, min(MOST_CHUNK, -(-len(owed) // count)))
-        chunks = [owed[i : i + size] for i in range(0, len(owed), size)]
-        if count == 1 or len(chunks) < 2:
-            done = [self._run_chunk(chunk) for chunk in chunks]
+        chunks = []
+        for engine in sorted({engine_of(path) for path, _, _ in owed}):
+            mine = [key for key in owed if engine_of(key[0]) == engine]
+            size = max(1, min(MOST_CHUNK, -(-len(mine) // self._count)))
+            chunks += [(engine, mine[i : i + size]) for i in range(0, len(mine), size)]
+        if self._count == 1 or len(chunks) < 2:
+            done = [self._run_chunk(*chunk) for chunk in chunks]
         else:
-            with ThreadPoolExecutor(count) as threads:
-                done = list(threads.map(self._run_chunk, chunks))
-        for chunk, results in zip(chunks, done):
+            with ThreadPoolExecutor(self._count) as threads:
+                done = list(threads.map(lambda chunk: self._run_chunk(*chunk), chunks))
+        for (_, chunk), results in zip(chunks, done):
             found.update(zip(chunk, results))
         return [found[key] for key in keys]
 
-    def _run_chunk(self, chunk: Sequence[Key]) -> list[Result]:
-        worker = self._free.get()
-        try:
+    def _run_chunk(self, engine: Engine, chunk: Sequence[Key]) -> list[Result]:
+        with self._worker(engine) as worker:
             results = list(worker.run_many([(path, sql) for path, sql, _ in chunk], self.limits.seconds))
-        finally:
-            self._free.put(worker)
         for key, result in zip(chunk, results):
             self._keep(key, result)
         return results
+
+    @contextlib.contextmanager
+    def _worker(self, engine: Engine) -> Iterator[Worker]:
+        """A worker of the engine, as soon as one is free."""
+        with self._lock:
+            if engine not in self._free:
+                need(engine)
+                made = [Worker(self.limits, engine) for _ in range(self._count)]
+                self._workers += made
+                self._free[engine] = queue.LifoQueue()
+                for worker in made:
+                    self._free[engine].put(worker)
+            free = self._free[engine]
+        worker = free.get()
+        try:
+            yield worker
+        finally:
+            free.put(worker)
 
     def _keep(self, key: Key, result: Result) -> None:
         if result.kind in ("crash", "database"):  # these may be the machine's fault, and end
@@ -265,7 +285,7 @@ class Sandbox:
         self.close()
 
 
-def _stamp(path: str | Path) -> float:
+def _stamp(path: Place) -> float:
     """Changes when a file does, so that a remembered result belongs to the file as it is."""
     try:
         return os.stat(path).st_mtime

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 
 from sqlglot import exp
 
 import tao_hub
 
 from .databases import RunsSQL, names_of
+from .engines import Place, engine_of
 from .executes import honest, quoted_text, run_ahead
 from .gate import parse
 from .sandbox import Result
@@ -42,10 +42,10 @@ class Schema(RunsSQL):
         result, why = honest(self.sandbox, database, sql)
         if result is None:
             return tao_hub.Score(0.0, why=why[:500], parts=dict.fromkeys(PARTS, 0.0))
-        tree = parse(sql)
+        tree = parse(sql, engine_of(database))
         question = _stems(prompt.text)
         numbers = set(_WORD.findall(prompt.text)) | {SMALL[w] for w in prompt.text.casefold().split() if w in SMALL}
-        texts = quoted_text(tree, result)
+        texts = quoted_text(tree, result) if engine_of(database) == "sqlite" else []
         literals = [*_literals(tree), *texts]
         columns, tables = _shown(tree) - {text.casefold() for text in texts}, set(result.tables)
         strange = [text for text in literals if not self._known(text, prompt.text, numbers, result, database)]
@@ -64,7 +64,7 @@ class Schema(RunsSQL):
         told += [f"the question's {name} is not used" for name in wanted if name not in used][:2]
         return tao_hub.Score(sum(parts.values()) / len(parts), why="; ".join(told)[:500], parts=parts)
 
-    def _known(self, text: str, question: str, numbers: set[str], result: Result, database: Path) -> bool:
+    def _known(self, text: str, question: str, numbers: set[str], result: Result, database: Place) -> bool:
         bare = text.strip("%").casefold()
         if not bare or text in numbers or re.search(rf"(?<!\w){re.escape(bare)}(?!\w)", question.casefold()):
             return True
@@ -72,7 +72,8 @@ class Schema(RunsSQL):
             return False
         quoted = "'" + text.strip("%").replace("'", "''") + "'"
         read = [(t.replace('"', '""'), c.replace('"', '""')) for t, c in result.reads if t in result.tables and c]
-        asked = [(database, f'SELECT 1 FROM "{t}" WHERE "{c}" LIKE {quoted} LIMIT 1') for t, c in read]
+        like = '"{}" LIKE' if engine_of(database) == "sqlite" else 'CAST("{}" AS VARCHAR) ILIKE'
+        asked = [(database, f'SELECT 1 FROM "{t}" WHERE {like.format(c)} {quoted} LIMIT 1') for t, c in read]
         return any(found.rows for found in self.sandbox.run_all(asked))
 
 

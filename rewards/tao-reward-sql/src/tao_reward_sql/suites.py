@@ -18,6 +18,8 @@ import pydantic
 import tao_hub
 
 from .databases import ENDINGS, find_database, read_only
+from .duckdb_files import statements
+from .engines import TITLES, Place, engine_of
 
 SYSTEM = "Write one SQLite query that answers the question. Reply with the query only."
 MOST_COMBINATIONS = 64  # accepted queries that one of Defog's is expanded to
@@ -74,7 +76,10 @@ class Questions(tao_hub.Suite):
                 file = find_database(database, str(databases))
             except FileNotFoundError as error:
                 raise FileNotFoundError(f"{error}. {self.cure}") from None
-            told = f"{self.options.system}\n\n{schema(file, self.options.rows)}"
+            system = self.options.system
+            if system == SYSTEM:
+                system = SYSTEM.replace("SQLite", TITLES[engine_of(file)])
+            told = f"{system}\n\n{schema(file, self.options.rows)}"
             messages = (tao_hub.Message("system", told), tao_hub.Message("user", f"{hint}\n{question}".strip()))
             gold = golds[0] if len(golds) == 1 else golds or None
             yield tao_hub.Prompt(messages, id=name, reference=gold, meta={"db": database})
@@ -196,9 +201,11 @@ def alternatives(query: str) -> list[str]:
 
 
 @lru_cache(maxsize=256)
-def schema(file: Path, rows: int = 0) -> str:
+def schema(file: Place, rows: int = 0) -> str:
     """The CREATE statements of a database in the order of their names, with its first `rows` rows as comments."""
-    with closing(read_only(file)) as db:
+    if engine_of(file) == "duckdb":
+        return "\n".join(statements(Path(file), rows))[:MOST_SCHEMA]
+    with closing(read_only(Path(file))) as db:
         db.text_factory = lambda raw: raw.decode("utf-8", "replace")
         told = []
         made = "SELECT name, sql FROM sqlite_master WHERE type IN ('table', 'view') AND sql IS NOT NULL ORDER BY name"

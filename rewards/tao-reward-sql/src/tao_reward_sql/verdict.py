@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 from statistics import mean, pstdev
 from typing import Any, Literal, get_args
 
 from . import compare
+from .engines import Place, engine_of
 from .gate import NotAQuery, order_of, without_distinct
 from .sandbox import Result, Sandbox
 
@@ -32,10 +32,10 @@ class Verdict:
         return self.name in ("gold_error", "truncated")
 
 
-def judge(sandbox: Sandbox, database: Path, gold: str, predicted: str, semantics: str = "strict") -> Verdict:
+def judge(sandbox: Sandbox, database: Place, gold: str, predicted: str, semantics: str = "strict") -> Verdict:
     """One gold query against one prediction, each on a connection that cannot change anything."""
     if semantics == "spider_ts":
-        gold, predicted = without_distinct(gold), without_distinct(predicted)
+        gold, predicted = (without_distinct(sql, engine_of(database)) for sql in (gold, predicted))
     ours = sandbox.run(database, gold)
     if not ours.ok:
         return Verdict("gold_error", 0.0, f"the gold query fails ({ours.kind}): {ours.error}")
@@ -51,7 +51,7 @@ def judge(sandbox: Sandbox, database: Path, gold: str, predicted: str, semantics
 
 
 def judge_all(
-    sandbox: Sandbox, databases: Sequence[Path], gold: str, predicted: str, semantics: str = "strict"
+    sandbox: Sandbox, databases: Sequence[Place], gold: str, predicted: str, semantics: str = "strict"
 ) -> Verdict:
     """As `judge` on the first database; a match must hold on the further ones, too, whose data differ (perturbed
     copies). Where gold itself gives no result on one of them, that one says nothing."""
@@ -65,7 +65,7 @@ def judge_all(
     return verdict
 
 
-def time_ratio(sandbox: Sandbox, database: Path, gold: str, predicted: str, runs: int = RVES_RUNS) -> float:
+def time_ratio(sandbox: Sandbox, database: Place, gold: str, predicted: str, runs: int = RVES_RUNS) -> float:
     """Mean of gold's time over the prediction's, ratios beyond three standard deviations left out (BIRD's R-VES)."""
     ratios = []
     for _ in range(runs):
@@ -76,7 +76,7 @@ def time_ratio(sandbox: Sandbox, database: Path, gold: str, predicted: str, runs
 
 
 def _compared(
-    sandbox: Sandbox, database: Path, gold: str, predicted: str, ours: Result, theirs: Result, semantics: str
+    sandbox: Sandbox, database: Place, gold: str, predicted: str, ours: Result, theirs: Result, semantics: str
 ) -> Verdict:
     if semantics == "strict":
         blocks, last = ties(sandbox, database, gold, ours)
@@ -100,13 +100,13 @@ def _compared(
 
 
 def ties(
-    sandbox: Sandbox, database: Path, gold: str, ours: Result
+    sandbox: Sandbox, database: Place, gold: str, ours: Result
 ) -> tuple[list[int] | None, Sequence[Sequence[Any]] | None]:
     """(sizes of the runs of tied rows, or None without a top-level ORDER BY; all rows tied for the last place where a
     LIMIT cuts them). Where the sort keys cannot be had, no two rows are tied."""
     try:
-        order = order_of(gold)
-    except NotAQuery:  # SQLite ran it, so it is a query; only its order is unknown
+        order = order_of(gold, engine_of(database))
+    except NotAQuery:  # the engine ran it, so it is a query; only its order is unknown
         return None, None
     if order is None or not ours.rows:
         return None, None
@@ -127,14 +127,17 @@ def ties(
     return blocks, last if len(last) > blocks[-1] else None
 
 
-def run_ahead(sandbox: Sandbox, pairs: Sequence[tuple[Path, str, str]], semantics: Sequence[str]) -> None:
+def run_ahead(sandbox: Sandbox, pairs: Sequence[tuple[Place, str, str]], semantics: Sequence[str]) -> None:
     """Run the queries of (database, gold, prediction) over all workers, so that `judge` finds their results known."""
-    ways = {without_distinct if name == "spider_ts" else str for name in semantics}
-    sandbox.run_all([(file, way(sql)) for file, *queries in pairs for sql in queries for way in ways])
+    ways = {name == "spider_ts" for name in semantics}
+    sandbox.run_all([
+        (file, without_distinct(sql, engine_of(file)) if way else sql)
+        for file, *queries in pairs for sql in queries for way in ways
+    ])  # fmt: skip
 
 
 def judge_pairs(
-    sandbox: Sandbox, pairs: Sequence[tuple[Path, str, str]], semantics: str = "strict"
+    sandbox: Sandbox, pairs: Sequence[tuple[Place, str, str]], semantics: str = "strict"
 ) -> Iterator[Verdict]:
     """Verdicts of (database, gold, prediction) in their order. The queries are run first, over all workers."""
     run_ahead(sandbox, pairs, [semantics])

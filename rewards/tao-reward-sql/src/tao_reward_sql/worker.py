@@ -1,12 +1,14 @@
-"""The program of a sandbox process: runs SQL that a model wrote on read-only SQLite files. Standard library only.
+"""The program of a sandbox process: runs SQL that a model wrote on read-only databases. Standard library only.
 
-Started as `python -I worker.py LIMITS`, it reads pickled tasks from stdin and writes one pickled answer for each. What
-SQLite can bound is bounded here; what it cannot, the parent bounds by killing this process.
+Started as `python -I worker.py ENGINE LIMITS`, it reads pickled tasks from stdin and writes one pickled answer for
+each. SQLite's connections are here, those of other engines in worker_ENGINE.py. What the engine can bound is bounded
+there; what it cannot, the parent bounds by killing this process.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import pickle
 import resource
@@ -15,6 +17,7 @@ import struct
 import sys
 import time
 from collections import OrderedDict
+from pathlib import Path
 from typing import Any, BinaryIO
 
 KEPT = 8  # open databases
@@ -75,6 +78,9 @@ class Database:
             self.forbidden = f"action {action} ({first or second or ''})"
         return sqlite3.SQLITE_DENY
 
+    def close(self) -> None:
+        self.db.close()
+
     def run(self, sql: str, seconds: float, most_rows: int, most_bytes: int) -> dict[str, Any]:
         self.reads, self.forbidden = set(), ""
         started = time.monotonic()
@@ -118,17 +124,30 @@ class Database:
         return "memory" if "out of memory" in text or "too big" in text else "error"
 
 
-def serve(source: BinaryIO, target: BinaryIO, limits: dict[str, Any]) -> None:
-    opened: OrderedDict[str, Database] = OrderedDict()
+def connections(engine: str) -> Any:
+    """The class of an engine's connections: made of a path and limits, with `run` and `close`."""
+    if engine == "sqlite":
+        return Database
+    name = f"worker_{engine}"
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.Database
+
+
+def serve(source: BinaryIO, target: BinaryIO, connect: Any, limits: dict[str, Any]) -> None:
+    opened: OrderedDict[str, Any] = OrderedDict()
     while head := source.read(4):
         task = pickle.loads(source.read(struct.unpack("<I", head)[0]))  # from the parent, which is trusted
         try:
-            database = opened.pop(task["path"], None) or Database(task["path"], limits)
+            database = opened.pop(task["path"], None) or connect(task["path"], limits)
             opened[task["path"]] = database
             if len(opened) > KEPT:
-                opened.popitem(last=False)[1].db.close()
+                opened.popitem(last=False)[1].close()
             answer = database.run(task["sql"], task["seconds"], limits["rows"], limits["bytes"])
-        except (sqlite3.Error, OSError, MemoryError) as error:
+        except Exception as error:  # of whatever engine: it cannot open the database
             answer = {"kind": "database", "error": f"{task['path']}: {type(error).__name__}: {error}"[:500]}
         data = pickle.dumps(answer, protocol=5)
         target.write(struct.pack("<I", len(data)) + data)
@@ -148,6 +167,6 @@ def bound(limits: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    given = json.loads(sys.argv[1])
+    given = json.loads(sys.argv[2])
     bound(given)
-    serve(sys.stdin.buffer, sys.stdout.buffer, given)
+    serve(sys.stdin.buffer, sys.stdout.buffer, connections(sys.argv[1]), given)
