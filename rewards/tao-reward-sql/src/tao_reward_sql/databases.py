@@ -13,9 +13,9 @@ import pydantic
 
 import tao_hub
 
+from . import duckdb_files, postgres
 from .dialects import Dialect, Untranspilable, to_engine
 from .duckdb_files import from_folder, table_files
-from .duckdb_files import names as names_of_duckdb
 from .engines import Place, engine_of, is_server, need
 from .extract import extract_sql
 from .gate import NotAQuery
@@ -128,7 +128,9 @@ def names_of(database: Place) -> tuple[str, ...]:
 @functools.lru_cache(maxsize=256)
 def _names(database: Place, modified: int) -> tuple[str, ...]:
     if engine_of(database) == "duckdb":
-        return tuple(sorted({name.casefold() for name in names_of_duckdb(Path(database))}))
+        return tuple(sorted({name.casefold() for name in duckdb_files.names(Path(database))}))
+    if is_server(database):
+        return tuple(sorted({name.casefold() for name in postgres.names(str(database))}))
     with contextlib.closing(read_only(Path(database))) as db:
         rows = db.execute(
             "SELECT m.name, c.name FROM sqlite_master m, pragma_table_info(m.name) c WHERE m.type IN ('table', 'view') "

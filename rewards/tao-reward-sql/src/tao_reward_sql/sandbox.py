@@ -154,10 +154,13 @@ class Worker:
 
     def _start(self) -> subprocess.Popen[bytes]:
         given = {n: getattr(self.limits, n) for n in ("rows", "bytes", "heap", "memory", "length", "sql")}
+        environment = {"LANG": "C.UTF-8"}
+        if self.engine == "postgres":  # passwords and certificates
+            environment |= {n: v for n, v in os.environ.items() if n.startswith("PG") or n == "HOME"}
         command = [sys.executable, "-I", "-B", str(PROGRAM), self.engine, json.dumps(given)]
         return subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL, close_fds=True, cwd="/", env={"LANG": "C.UTF-8"}, start_new_session=True,
+            stderr=subprocess.DEVNULL, close_fds=True, cwd="/", env=environment, start_new_session=True,
         )  # fmt: skip
 
     def _read(self, deadline: float) -> dict[str, Any]:

@@ -17,9 +17,9 @@ import pydantic
 
 import tao_hub
 
+from . import duckdb_files, postgres
 from .databases import ENDINGS, find_database, read_only
-from .duckdb_files import statements
-from .engines import TITLES, Place, engine_of
+from .engines import TITLES, Place, engine_of, is_server
 
 SYSTEM = "Write one SQLite query that answers the question. Reply with the query only."
 MOST_COMBINATIONS = 64  # accepted queries that one of Defog's is expanded to
@@ -204,7 +204,9 @@ def alternatives(query: str) -> list[str]:
 def schema(file: Place, rows: int = 0) -> str:
     """The CREATE statements of a database in the order of their names, with its first `rows` rows as comments."""
     if engine_of(file) == "duckdb":
-        return "\n".join(statements(Path(file), rows))[:MOST_SCHEMA]
+        return "\n".join(duckdb_files.statements(Path(file), rows))[:MOST_SCHEMA]
+    if is_server(file):
+        return "\n".join(postgres.statements(str(file), rows))[:MOST_SCHEMA]
     with closing(read_only(Path(file))) as db:
         db.text_factory = lambda raw: raw.decode("utf-8", "replace")
         told = []

@@ -148,10 +148,15 @@ def serve(source: BinaryIO, target: BinaryIO, connect: Any, limits: dict[str, An
                 opened.popitem(last=False)[1].close()
             answer = database.run(task["sql"], task["seconds"], limits["rows"], limits["bytes"])
         except Exception as error:  # of whatever engine: it cannot open the database
-            answer = {"kind": "database", "error": f"{task['path']}: {type(error).__name__}: {error}"[:500]}
+            answer = {"kind": "database", "error": f"{_told(task['path'])}: {type(error).__name__}: {error}"[:500]}
         data = pickle.dumps(answer, protocol=5)
         target.write(struct.pack("<I", len(data)) + data)
         target.flush()
+
+
+def _told(path: str) -> str:
+    """The path; of a server's address only host and database, without name and password."""
+    return path.partition("://")[2].rpartition("@")[2].partition("?")[0] if "://" in path else path
 
 
 def bound(limits: dict[str, Any]) -> None:
