@@ -1,4 +1,4 @@
-"""Registers the suite *inbox* and its metric."""
+"""Registers the suites *inbox* and *backoffice*, and the metric of the first."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import tao_hub
 @tao_hub.hookimpl
 def register_suites(register: Callable[..., None]) -> None:
     register("inbox", "tao_demo.suite:Inbox", summary="messy customer messages → one JSON record")
+    register("backoffice", "tao_demo.office.suite:Backoffice", summary="a company's questions → one SQLite query")
 
 
 @tao_hub.hookimpl

@@ -1,0 +1,95 @@
+"""Base policies that write SQL, from a few labelled pairs: a small Llama from scratch, or LoRA on a pretrained model.
+
+Used by backoffice.py and geoquery.py beside it. The labels of the base are the only ones.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import tao_hub
+from tao_hub import Candidate, Group, Message, Prompt, Ref, Score
+
+TEMPLATE = (  # the schema is always the same one: a model trained for it needs the question only
+    "{% for m in messages %}{% if m['role'] == 'user' %}{{ '<|q|>' + m['content'] }}"
+    "{% elif m['role'] == 'assistant' %}{{ '<|sql|>' + m['content'] + '<|end|>' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|sql|>' }}{% endif %}"
+)
+# words take the space before them along; names and numbers do not, so that they are the same in question and query
+PIECES = r" ?[a-z_]+| ?[A-Z_]+(?![a-z])|[A-Z][a-z]+|\d+|\s|[^\w\s]"
+
+
+def untrained(
+    folder: Path, texts: Iterable[str], seed: int = 0, vocab: int = 1600, hidden: int = 160, layers: int = 4
+) -> Path:
+    """A random Llama in `folder` with a byte-level BPE tokenizer made from `texts`."""
+    import torch
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.Split(Regex(PIECES), "isolated"), pre_tokenizers.ByteLevel(False, use_regex=False),
+    ])  # fmt: skip
+    bpe.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    special = ["<|end|>", "<|q|>", "<|sql|>"]
+    trainer = trainers.BpeTrainer(vocab_size=vocab, special_tokens=special, initial_alphabet=alphabet)
+    bpe.train_from_iterator(texts, trainer)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="<|end|>", pad_token="<|end|>")
+    tokenizer.chat_template = TEMPLATE
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=hidden, intermediate_size=4 * hidden, num_hidden_layers=layers,
+        num_attention_heads=5, num_key_value_heads=5, max_position_embeddings=256, tie_word_embeddings=True,
+        bos_token_id=tokenizer.convert_tokens_to_ids("<|q|>"), eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    torch.manual_seed(seed)
+    model = LlamaForCausalLM(config)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def groups(prompts: Sequence[Prompt], queries: Sequence[str]) -> list[Group]:
+    """Labelled pairs as the trainers take them: one candidate each, with the highest total."""
+    return [
+        Group(p.without_reference(), (Candidate(p.digest, sql),), ({},), (Score(1.0),), ("",))
+        for p, sql in zip(prompts, queries)
+    ]
+
+
+def varied(prompts: Sequence[Prompt], queries: Sequence[str], database: Path, copies: int, seed: int) -> list[Group]:
+    """The pairs, and `copies` of each with other values and numbers, where something in it can be exchanged."""
+    from tao_reward_sql.values import vary
+
+    rng = Random(seed)
+    asked, answers = list(prompts), list(queries)
+    for prompt, sql in zip(prompts, queries):
+        for _ in range(copies):
+            made = vary(prompt.text, [sql], database, rng)
+            if made is not None:
+                asked.append(with_text(prompt, made[0]))
+                answers.append(made[1][0])
+            else:
+                asked.append(prompt)
+                answers.append(sql)
+    return groups(asked, answers)
+
+
+def with_text(prompt: Prompt, text: str) -> Prompt:
+    """The prompt with another last user message and no reference."""
+    return Prompt((*prompt.messages[:-1], Message("user", text)), id=prompt.id, meta=prompt.meta)
+
+
+def train(start: Path | str, learned: Sequence[Group], out: Path, options: Mapping[str, Any]) -> Ref:
+    """Best-of-n's trainer on `learned`; returns the trained policy."""
+    shutil.rmtree(out, ignore_errors=True)
+    hub = tao_hub.Hub()
+    trainer = hub.trainer(Ref("trl/best-of-n", dict(options)))
+    policy: Ref = trainer.update(learned, Ref("hf/causal-lm", {"model": str(start)}), out, tao_hub.Bar())
+    return policy
