@@ -19,7 +19,8 @@ from tao_hub import Candidate, Message, Prompt, Score
     ("dialect", "given", "expected"),
     [
         ("databricks", "SELECT year(d), a / b FROM main.sales.t",
-         "SELECT CAST(STRFTIME('%Y', d) AS INTEGER), CAST(a AS REAL) / b FROM t"),
+         "SELECT SPARK_YEAR(d), CAST(a AS REAL) / b FROM t"),
+        ("mysql", "SELECT year(d) FROM t", "SELECT CAST(STRFTIME('%Y', d) AS INTEGER) FROM t"),
         ("spark", "SELECT `a b` FROM t WHERE x LIKE 'A_%*'", """SELECT "a b" FROM t WHERE x GLOB 'A?*[*]'"""),
         ("spark", "SELECT concat(a, '-', b) FROM t", "SELECT (a || '-' || b) FROM t"),
         ("postgres", "SELECT a FROM t ORDER BY a DESC", "SELECT a FROM t ORDER BY a DESC NULLS FIRST"),
@@ -32,7 +33,12 @@ from tao_hub import Candidate, Message, Prompt, Score
         ("bigquery", "SELECT COUNTIF(x > 1) FROM `p.d.t`", """SELECT SUM(IIF(x > 1, 1, 0)) FROM "t\""""),
         ("snowflake", "SELECT IFF(a > 1, 1, 0), LEFT(b, 3) FROM t",
          "SELECT IIF(a > 1, 1, 0), SUBSTRING(b, 1, 3) FROM t"),
-        ("duckdb", "SELECT greatest(a, b) FROM t", "SELECT MAX(a, b) FROM t"),
+        ("duckdb", "SELECT greatest(a, b) FROM t", "SELECT MAX(COALESCE(a, b), COALESCE(b, a)) FROM t"),
+        ("bigquery", "SELECT greatest(a, b) FROM t", "SELECT MAX(a, b) FROM t"),
+        ("databricks", "SELECT date_format(d, 'yyyy-MM'), datediff(a, b) FROM t",
+         "SELECT SPARK_DATE_FORMAT(d, '%Y-%m'), SPARK_DATEDIFF(a, b) FROM t"),
+        ("spark", "SELECT upper(concat(initcap(a), '-', b)) FROM t",
+         "SELECT UPPER((SPARK_INITCAP(a) || '-' || b)) FROM t"),
     ],
 )  # fmt: skip
 def test_what_is_known_is_translated(dialect: str, given: str, expected: str) -> None:
@@ -42,8 +48,16 @@ def test_what_is_known_is_translated(dialect: str, given: str, expected: str) ->
 @pytest.mark.parametrize(
     ("dialect", "given", "named"),
     [
-        ("databricks", "SELECT date_format(d, 'yyyy-MM') FROM t", "TIMETOSTR"),
-        ("databricks", "SELECT datediff(a, b) FROM t", "DATEDIFF"),
+        ("databricks", "SELECT date_format(d, 'yyyy-QQ') FROM t", "TIMETOSTR"),
+        ("databricks", "SELECT date_format(d, 'YYYY-MM') FROM t", "YYYY-MM"),
+        ("databricks", "SELECT datediff(day, a, b) FROM t", "DATEDIFF with a unit"),
+        ("databricks", "SELECT months_between(a, b, false) FROM t", "MONTHSBETWEEN"),
+        ("databricks", "SELECT date_trunc('month', a) FROM t", "TIMESTAMPTRUNC"),
+        ("databricks", "SELECT split(a, 'a.b')[0] FROM t", "BRACKET"),
+        ("databricks", "SELECT a + INTERVAL 1 DAY FROM t", "INTERVAL"),
+        ("spark", "SELECT regexp_extract(a, '(x)', 1) FROM t", "REGEXPEXTRACT"),
+        ("spark", "SELECT count(DISTINCT a, b) FROM t", "COUNT of several columns"),
+        ("snowflake", "SELECT nvl2(a, b, c), initcap(a) FROM t", "NVL2"),
         ("databricks", "SELECT try_cast(x AS INT) FROM t", "TRYCAST to INT"),
         ("databricks", "SELECT rand() FROM t", "RAND"),
         ("spark", "SELECT * FROM t PIVOT (sum(a) FOR b IN (1, 2))", "PIVOT"),
@@ -78,7 +92,8 @@ def test_a_refused_query_is_an_error_and_never_a_zero(tmp_path: Path) -> None:
         db.commit()
     gold = "SELECT item FROM main.shop.sale WHERE year(day) = 2024"
     prompt = Prompt((Message("user", "?"),), reference=gold, meta={"db": str(file)})
-    answers = ["SELECT item FROM sale WHERE item LIKE 'l%'", "SELECT item FROM sale WHERE datediff(day, day) = 0",
+    answers = ["SELECT item FROM sale WHERE item LIKE 'l%'",
+               "SELECT item FROM sale WHERE months_between(day, day, false) = 0",
                "SELECT item FROM sale WHERE item LIKE 'L%'", "hello"]  # fmt: skip
     for reward in (Match(Match.Options(dialect="databricks")), Executes(Executes.Options(dialect="databricks"))):
         first, refused, other_case, nonsense = reward.score_batch([(prompt, Candidate("", a)) for a in answers])
@@ -90,6 +105,6 @@ def test_a_refused_query_is_an_error_and_never_a_zero(tmp_path: Path) -> None:
         assert refused.value is None
         assert refused.error is not None
         assert refused.error["type"] == "Untranspilable"
-        assert "DATEDIFF" in refused.error["message"]
+        assert "MONTHSBETWEEN" in refused.error["message"]
         assert isinstance(other_case, tao_hub.Score)
         assert other_case.value == (0.0 if isinstance(reward, Match) else 0.5)  # Spark's LIKE minds case: no rows

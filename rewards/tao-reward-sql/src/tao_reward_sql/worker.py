@@ -35,6 +35,20 @@ FUNCTIONS = frozenset(
 SELECT, READ, FUNCTION, RECURSIVE = 21, 20, 31, 33
 
 
+def _beside(name: str) -> Any:
+    """A module of this folder, which is not on the path."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+SPARK = _beside("spark_functions").FUNCTIONS
+ADMITTED = FUNCTIONS | {f"spark_{name}" for name in SPARK}
+
+
 class Database:
     """One hardened connection."""
 
@@ -55,6 +69,8 @@ class Database:
             code = getattr(sqlite3, f"SQLITE_LIMIT_{name}", None)
             if code is not None and hasattr(self.db, "setlimit"):  # Python 3.11 on
                 self.db.setlimit(code, value)
+        for name, (count, function) in SPARK.items():
+            self.db.create_function(f"spark_{name}", count, function, deterministic=True)
         self.reads: set[tuple[str, str]] = set()
         self.forbidden = ""
         self.deadline = 0.0
@@ -71,7 +87,7 @@ class Database:
                 return sqlite3.SQLITE_OK
             self.forbidden = f"reads {first}"
         elif action == FUNCTION:
-            if (second or "").casefold() in FUNCTIONS:
+            if (second or "").casefold() in ADMITTED:
                 return sqlite3.SQLITE_OK
             self.forbidden = f"function {second}"
         else:
@@ -126,15 +142,7 @@ class Database:
 
 def connections(engine: str) -> Any:
     """The class of an engine's connections: made of a path and limits, with `run` and `close`."""
-    if engine == "sqlite":
-        return Database
-    name = f"worker_{engine}"
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.Database
+    return Database if engine == "sqlite" else _beside(f"worker_{engine}").Database
 
 
 def serve(source: BinaryIO, target: BinaryIO, connect: Any, limits: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
+import re
 import sys
 import threading
 import time
@@ -81,6 +82,53 @@ PLAIN = (
     "UHUGEINT", "FLOAT", "DOUBLE", "VARCHAR", "BLOB", "DATE", "TIME", "TIMESTAMP", "UUID", "NULL", '"NULL"',
 )  # fmt: skip
 
+# Functions of Spark SQL as macros, spark_NAME each: what spark_functions.py is to SQLite. Lists, whose order Spark
+# leaves open, are sorted.
+SPARK = r"""
+timestamp(x) AS TRY_CAST(CASE
+  WHEN regexp_full_match(CAST(x AS VARCHAR), '\s*\d{4}\s*') THEN trim(CAST(x AS VARCHAR)) || '-01-01'
+  WHEN regexp_full_match(CAST(x AS VARCHAR), '\s*\d{4}-\d{1,2}\s*') THEN trim(CAST(x AS VARCHAR)) || '-01'
+  WHEN regexp_full_match(CAST(x AS VARCHAR), '\s*\d{4}-\d{1,2}-\d{1,2}([ T]\d{1,2}:\d{1,2}(:\d{1,2}(\.\d{1,6})?)?'
+    || '(Z|\+00(:00)?)?)?\s*')
+  THEN regexp_replace(regexp_replace(trim(CAST(x AS VARCHAR)), '(Z|\+00(:00)?)$', ''),
+    '([ T]\d{1,2}:\d{1,2})$', '\1:00') END AS TIMESTAMP)
+to_date(x) AS CAST(spark_timestamp(x) AS DATE)
+year(x) AS year(spark_timestamp(x))
+month(x) AS month(spark_timestamp(x))
+day(x) AS day(spark_timestamp(x))
+quarter(x) AS quarter(spark_timestamp(x))
+dayofweek(x) AS dayofweek(spark_timestamp(x)) + 1
+weekday(x) AS isodow(spark_timestamp(x)) - 1
+dayofyear(x) AS dayofyear(spark_timestamp(x))
+weekofyear(x) AS weekofyear(spark_timestamp(x))
+hour(x) AS hour(spark_timestamp(x))
+minute(x) AS minute(spark_timestamp(x))
+second(x) AS second(spark_timestamp(x))
+last_day(x) AS last_day(spark_to_date(x))
+date_format(x, form) AS strftime(spark_timestamp(x), form)
+datediff(a, b) AS date_diff('day', spark_to_date(b), spark_to_date(a))
+date_add(x, n) AS CAST(spark_to_date(x) + CAST(n AS INTEGER) AS DATE)
+add_months(x, n) AS CAST(spark_to_date(x) + to_months(CAST(n AS INTEGER)) AS DATE)
+months_between(a, b) AS round(
+  (spark_year(a) - spark_year(b)) * 12 + spark_month(a) - spark_month(b)
+  + CASE WHEN spark_day(a) = spark_day(b)
+    OR (spark_to_date(a) = spark_last_day(a) AND spark_to_date(b) = spark_last_day(b)) THEN 0.0::DOUBLE
+    ELSE ((spark_day(a) - spark_day(b)) * 86400 + (spark_hour(a) - spark_hour(b)) * 3600
+      + (spark_minute(a) - spark_minute(b)) * 60 + spark_second(a) - spark_second(b)) / (31 * 86400)::DOUBLE END, 8)
+substring_index(x, d, n) AS CASE WHEN x IS NULL OR d IS NULL OR n IS NULL THEN NULL WHEN d = '' OR n = 0 THEN ''
+  WHEN n > 0 THEN array_to_string(string_split(CAST(x AS VARCHAR), d)[1:n], d)
+  ELSE array_to_string(string_split(CAST(x AS VARCHAR), d)[
+    greatest(len(string_split(CAST(x AS VARCHAR), d)) + n, 0) + 1:], d) END
+split_at(x, d, i) AS CASE WHEN i >= 0 THEN string_split(CAST(x AS VARCHAR), d)[i + 1] END
+split_part(x, d, i) AS CASE WHEN d <> '' THEN split_part(CAST(x AS VARCHAR), d, i)
+  WHEN i IN (1, -1) THEN CAST(x AS VARCHAR) WHEN d = '' THEN '' END
+initcap(x) AS array_to_string(list_transform(
+  string_split(lower(CAST(x AS VARCHAR)), ' '), lambda w: upper(w[1]) || w[2:]), ' ')
+int(x) AS TRY_CAST(trunc(TRY_CAST(x AS DECIMAL(38, 9))) AS BIGINT)
+collect_list(x) AS coalesce(list_sort(list(x) FILTER (WHERE x IS NOT NULL)), [])
+collect_set(x) AS coalesce(list_sort(list(DISTINCT x) FILTER (WHERE x IS NOT NULL)), [])
+"""
+
 
 class Forbidden(Exception):
     """The query has what no query may have; the message names it."""
@@ -95,6 +143,8 @@ class Database:
         with contextlib.suppress(duckdb.Error):
             self.db.execute("SET TimeZone = 'UTC'")
         self.db.execute(f"SET max_expression_depth = {DEPTH}")
+        for macro in re.split(r"\n(?=\w)", SPARK.strip()):
+            self.db.execute(f"CREATE TEMP MACRO spark_{macro}")
         columns = "SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal"
         self.columns: dict[str, set[str]] = {}
         for table, column in self.db.execute(columns).fetchall():
