@@ -33,7 +33,7 @@ def report(
 
     PREDICTIONS and --gold are JSONL files (or JSON lists) whose rows have an id; without ids they are paired line by
     line. A prediction may be a model's reply. Gold's rows name their database (db, db_id or meta.db): NAME is looked
-    for as NAME.sqlite and NAME/NAME.sqlite in --databases.
+    for as NAME.sqlite (or .duckdb) and NAME/NAME.sqlite in --databases.
     """
     import tao_hub
 

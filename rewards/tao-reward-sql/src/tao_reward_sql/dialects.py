@@ -151,8 +151,7 @@ def _of_spark(node: exp.Expression, dialect: str) -> exp.Expression:
     if dialect not in spark.SPARK:
         return node
     if isinstance(node, exp.ConcatWs):
-        node = spark.made("concat_ws", *node.expressions)
-        return node
+        return spark.made("concat_ws", *node.expressions)
     if isinstance(node, exp.StrPosition) and not node.args.get("position") and not node.args.get("occurrence"):
         return known(exp.Anonymous(this="INSTR", expressions=[node.this, node.args["substr"]]))
     found: exp.Expression | None = spark.call(node)

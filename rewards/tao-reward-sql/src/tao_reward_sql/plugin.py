@@ -24,7 +24,7 @@ def register_suites(register: tao_hub.hookspecs.Register) -> None:
     register("spider", f"{here}:Spider", summary="Spider as downloaded: questions, gold SQL, SQLite databases")
     register("bird", f"{here}:Bird", summary="BIRD or its mini-dev as downloaded")
     register("defog", f"{here}:Defog", summary="Defog's sql-eval: several accepted queries per question")
-    register("folder", f"{here}:Folder", summary="your own questions (JSONL) and SQLite files in one folder")
+    register("folder", f"{here}:Folder", summary="your own questions (JSONL) and databases in one folder")
 
 
 @tao_hub.hookimpl

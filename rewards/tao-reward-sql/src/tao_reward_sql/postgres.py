@@ -48,7 +48,9 @@ def _connect(address: str) -> psycopg.Connection[tuple[str, ...]]:
     need("postgres")
     import psycopg
 
-    return psycopg.connect(address, options="-c default_transaction_read_only=on", connect_timeout=10)
+    db = psycopg.connect(address, connect_timeout=10)
+    db.read_only = True
+    return db
 
 
 def _tables(db: psycopg.Connection[tuple[str, ...]]) -> Mapping[tuple[str, str], dict[str, str]]:

@@ -1,4 +1,4 @@
-"""Suites of questions about SQLite databases: Spider, BIRD, Defog as downloaded, and a folder of one's own."""
+"""Suites of questions about databases: Spider, BIRD, Defog as downloaded, and a folder of one's own."""
 
 from __future__ import annotations
 
@@ -151,14 +151,16 @@ class Defog(Questions):
 
 
 class Folder(Questions):
-    """Any folder: QUESTIONS.jsonl, one split each, beside SQLite files.
+    """Any folder: QUESTIONS.jsonl, one split each, beside SQLite or DuckDB files.
 
     Rows are {"question", "query"?: SQL or a list of accepted ones, "db"?, "hint"?, "id"?}; `db` may be left out where
     there is one database only.
     """
 
     databases = ("databases", "database", ".")
-    cure = 'Put JSONL files of {"question": …, "query": …, "db": NAME} there, and NAME.sqlite beside them'
+    cure = (
+        'Put JSONL files of {"question": …, "query": …, "db": NAME} there, and NAME.sqlite or NAME.duckdb beside them'
+    )
 
     def files(self) -> Mapping[str, Path]:
         return {file.stem: file for file in sorted(self.folder.glob("*.jsonl"))}

@@ -80,7 +80,6 @@ SETTINGS = {
     "default_transaction_read_only": "on", "client_connection_check_interval": "1000", "timezone": "UTC",
     "datestyle": "ISO", "intervalstyle": "postgres", "bytea_output": "hex", "standard_conforming_strings": "on",
     "max_parallel_workers_per_gather": "0", "jit": "off", "lock_timeout": "1000", "extra_float_digits": "1",
-    "client_encoding": "UTF8",
 }  # fmt: skip
 UNWANTED = (exp.Insert, exp.Update, exp.Delete, exp.Merge, exp.Create, exp.Command, exp.Into, exp.Lock, exp.TableSample)
 AS_TEXT = ("date", "time", "timetz", "timestamp", "timestamptz", "interval", "json", "jsonb", "uuid")
@@ -100,8 +99,10 @@ class Database:
     def _connect(self) -> None:
         self.seconds = 0.0
         settings = SETTINGS | {"work_mem": f"{self.limits['heap'] // 2_000}kB"}
-        options = " ".join(f"-c {name}={value}" for name, value in settings.items())
-        self.db = psycopg.connect(self.address, autocommit=True, options=options, connect_timeout=CONNECT)
+        self.db = psycopg.connect(self.address, autocommit=True, client_encoding="UTF8", connect_timeout=CONNECT)
+        for name, value in settings.items():
+            with contextlib.suppress(psycopg.Error):  # which older servers do not know
+                self.db.execute("SELECT set_config(%s, %s, false)", [name, value])
         for name in AS_TEXT:
             self.db.adapters.register_loader(name, TextLoader)
         name, mighty = self.db.execute(POWERS).fetchone() or ("?", True)
