@@ -154,6 +154,15 @@ def test_files_that_cannot_be_tables_are_told_with_their_names(tmp_path: Path) -
         find_database(str(tmp_path))
 
 
+def test_odd_names_of_folders_and_files_are_taken_as_they_are(tmp_path: Path, sandbox: Sandbox) -> None:
+    odd = tmp_path / "of [1] year=2024 *"
+    odd.mkdir()
+    (odd / "it's.csv").write_text("a,b\n1,x\n")
+    (odd / "other?.CSV").write_text("a\n2\n3\n")
+    database = find_database(str(odd))
+    assert sandbox.run(database, """SELECT *, (SELECT count(*) FROM "other?") FROM "it's\"""").rows == ((1, "x", 2),)
+
+
 def test_a_file_that_is_no_database_costs_its_query(tmp_path: Path, sandbox: Sandbox) -> None:
     (tmp_path / "broken.duckdb").write_bytes(b"nonsense")
     for file in (tmp_path / "broken.duckdb", tmp_path / "absent.duckdb"):

@@ -64,10 +64,12 @@ def _write(target: Path, files: Sequence[Path]) -> None:
     with tempfile.TemporaryDirectory(dir=target.parent) as made:
         unfinished = Path(made) / "made.duckdb"
         with connect(unfinished, write=True) as db:
-            for file in files:
+            for number, file in enumerate(files):
+                link = Path(made) / f"{number}{file.suffix}"  # DuckDB reads *, ? and [ in a path as patterns
+                link.symlink_to(file)
                 way = "read_parquet({})" if file.suffix.casefold() == ".parquet" else "read_csv({}, sample_size = -1)"
                 try:
-                    db.execute(f"CREATE TABLE {quoted(file.stem)} AS SELECT * FROM {way.format(text(str(file)))}")
+                    db.execute(f"CREATE TABLE {quoted(file.stem)} AS SELECT * FROM {way.format(text(str(link)))}")
                 except (_errors(), UnicodeError) as error:
                     raise ValueError(f"{file}: {str(error)[:300]}") from None
         unfinished.replace(target)
