@@ -15,12 +15,14 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from .making.overlap import Seen
 from .office.database import SCHEMA, build
 from .office.grammar import Question, draw
 from .office.wordings import OPENINGS
 
 SEED = 7
 SIZES = {"test": 500, "dev": 300, "seed": 200, "prompts": 2000}  # test first: what it asks, nothing else asks
+NEAR = 0.55  # Jaccard similarity of word 5-grams from which two questions are too alike for two splits
 UNSEEN = 0.25  # of the compositions: only in test and prompts
 MOST_ROWS = 200
 HUMAN = Path(__file__).parent / "backoffice" / "human.jsonl"
@@ -57,6 +59,7 @@ def make(database: Path, seed: int = SEED) -> Mapping[str, list[Row]]:
     """Rows by split: {"id", "question", "query", "composition"}; no question and no query is in two splits."""
     human = [json.loads(line) for line in HUMAN.read_text(encoding="utf-8").splitlines()]
     asked = {normalised(row["question"]) for row in human}
+    seen = Seen(asked, n=5)
     queries = {query for row in human for query in row["query"]}
     splits: dict[str, list[Row]] = {}
     with closing(sqlite3.connect(database)) as db:
@@ -73,11 +76,16 @@ def make(database: Path, seed: int = SEED) -> Mapping[str, list[Row]]:
                     continue
                 if split in ("test", "dev") and made.sql in own:
                     continue
+                if max(map(seen.nearest, (text, made.text))) >= NEAR:
+                    continue
                 asked.add(text)
                 own.add(made.sql)
                 row = {"question": made.text, "query": made.sql, "composition": made.composition}
                 rows.append({"id": f"{split}-{len(rows):04}", **row})
             queries |= own
+            for row in rows:
+                seen.add(row["question"])  # the greeting makes it longer, so likeness to others less
+                seen.add(normalised(row["question"]))
             splits[split] = rows
     return splits
 

@@ -137,3 +137,20 @@ def _names(database: Place, modified: int) -> tuple[str, ...]:
             "AND m.name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
         ).fetchall()
     return tuple(sorted({name.casefold() for row in rows for name in row}))
+
+
+def columns_of(database: Place) -> dict[str, tuple[str, ...]]:
+    """Columns by table of a SQLite file, names in lower case."""
+    return _columns(database, Path(database).stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=256)
+def _columns(database: Place, modified: int) -> dict[str, tuple[str, ...]]:
+    found: dict[str, list[str]] = {}
+    with contextlib.closing(read_only(Path(database))) as db:
+        for table, column in db.execute(
+            "SELECT m.name, c.name FROM sqlite_master m, pragma_table_info(m.name) c WHERE m.type IN ('table', 'view') "
+            "AND m.name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
+        ):
+            found.setdefault(table.casefold(), []).append(column.casefold())
+    return {table: tuple(columns) for table, columns in found.items()}

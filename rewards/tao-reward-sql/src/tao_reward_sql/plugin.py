@@ -28,6 +28,11 @@ def register_suites(register: tao_hub.hookspecs.Register) -> None:
 
 
 @tao_hub.hookimpl
+def register_strategies(register: tao_hub.hookspecs.Register) -> None:
+    register("repair", "tao_reward_sql.repair:Repair", summary="queries mended where question and query disagree")
+
+
+@tao_hub.hookimpl
 def register_commands(cli: Any) -> None:
     from .command import sql
 
