@@ -1,7 +1,7 @@
 """The SQL rewards in the loop, without labels: base policies of *backoffice* (200 labelled pairs) tuned on questions.
 
     python benchmarks/sql/backoffice.py base --out work            # the recipe of the small base policy
-    python benchmarks/sql/backoffice.py tune --policy work/base --seeds 0 1 2 3 4 --out work
+    python benchmarks/sql/backoffice.py tune --seeds 0 1 2 3 4 --out work
 
 `tune` prints, per seed, strict execution accuracy on the sealed test split before and after, and writes a report.
 """
@@ -20,7 +20,7 @@ from tao_reward_sql.values import values_of
 import tao_hub
 
 
-def make_base(out: Path, seed: int, copies: int, epochs: float) -> Path:
+def make_base(out: Path, seed: int, copies: int) -> Path:
     """A small Llama from scratch, trained on the seed pairs with other values of the same columns put in."""
     from tao_demo.office.suite import Backoffice, database
 
@@ -32,7 +32,7 @@ def make_base(out: Path, seed: int, copies: int, epochs: float) -> Path:
     start = base.untrained(out / "untrained", texts, seed)
     learned = base.varied(pairs, queries, database(), copies, seed)
     options = {
-        "lora_rank": 0, "learning_rate": 2e-3, "epochs": epochs, "batch_size": 32, "dtype": "float32", "seed": seed,
+        "lora_rank": 0, "learning_rate": 2e-3, "epochs": 3, "batch_size": 32, "dtype": "float32", "seed": seed,
     }  # fmt: skip
     base.train(start, learned, out / "base", options)
     return out / "base"
@@ -78,25 +78,27 @@ def tune(policy: str, seeds: Iterable[int], out: Path, options: argparse.Namespa
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["base", "tune"])
-    parser.add_argument("--policy", default="", help="what is tuned (default: OUT/base)")
+    parser.add_argument("--policy", default="", help="what is tuned (default: the one that is shipped)")
     parser.add_argument("--out", type=Path, default=Path("backoffice"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--prompts", type=int, default=1000)
+    parser.add_argument("--prompts", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--n", type=int, default=16)
+    parser.add_argument("--n", type=int, default=8)
     parser.add_argument("--temperature", type=float, default=1.0)
-    parser.add_argument("--examples", type=int, default=600)
-    parser.add_argument("--epochs", type=float, default=6)
+    parser.add_argument("--examples", type=int, default=1300)
+    parser.add_argument("--epochs", type=float, default=8)
     parser.add_argument("--learning-rate", type=float, default=5e-4)
     parser.add_argument("--start", choices=["base", "current"], default="base")
-    parser.add_argument("--copies", type=int, default=60, help="of each seed pair, with other values")
+    parser.add_argument("--copies", type=int, default=80, help="of each seed pair, with other values")
     parser.add_argument("--lora", action="store_true", help="the policy is a pretrained model: train an adapter")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     if options.what == "base":
-        print(make_base(options.out, options.seeds[0], options.copies, options.epochs))
+        print(make_base(options.out, options.seeds[0], options.copies))
     else:
-        tune(options.policy or str(options.out / "base"), options.seeds, options.out, options)
+        from tao_demo.office.suite import TINY
+
+        tune(options.policy or str(TINY), options.seeds, options.out, options)
 
 
 if __name__ == "__main__":
