@@ -45,7 +45,25 @@ def score(reward: tao_hub.Reward, file: Path, question: str, sql: str) -> Score:
 def test_a_query_of_the_asked_columns_has_full_marks(shop: Path) -> None:
     asked = "What are the full names of customers in Oslo born after 1985?"
     found = score(Schema(), shop, asked, "SELECT full_name FROM customer WHERE city = 'Oslo' AND birthYear > 1985")
-    assert found.parts == {"literals": 1.0, "columns": pytest.approx(1 / 3), "tables": 1.0, "mentioned": 1.0}
+    assert found.parts == {
+        "literals": 1.0, "columns": pytest.approx(1 / 3), "tables": 1.0, "mentioned": 1.0, "values": 1.0,
+        "operations": 1.0,
+    }  # fmt: skip
+
+
+def test_a_value_of_the_data_that_the_question_names_has_to_be_used(shop: Path) -> None:
+    wrong = "SELECT count(*) FROM customer WHERE city = 'Rome'"
+    found = score(Schema(), shop, "How many customers are in oslo?", wrong)
+    assert found.parts["values"] == 0.0
+    assert "the question's 'Oslo' is not used" in found.why
+
+
+def test_an_average_is_no_maximum(shop: Path) -> None:
+    asked = "What is the average price of a sale?"
+    assert score(Schema(), shop, asked, "SELECT avg(price) FROM sale").parts["operations"] == 1.0
+    found = score(Schema(), shop, asked, "SELECT max(price) FROM sale")
+    assert found.parts["operations"] == 0.0
+    assert "question and query differ in: average, high" in found.why
 
 
 def test_a_constant_from_nowhere_and_a_name_left_out_are_told(shop: Path) -> None:

@@ -41,7 +41,8 @@ def unseen(question: Question) -> bool:
     """Whether the seed pairs (and dev) must not hold questions of this composition; those without filters may."""
     if question.composition.count("|") < 2:
         return False
-    return int.from_bytes(hashlib.blake2b(question.composition.encode(), digest_size=4).digest(), "big") < UNSEEN * 2**32
+    drawn = hashlib.blake2b(question.composition.encode(), digest_size=4).digest()
+    return int.from_bytes(drawn, "big") < UNSEEN * 2**32
 
 
 def answerable(db: sqlite3.Connection, question: Question) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import pydantic
 from sqlglot import exp
@@ -13,13 +15,14 @@ import tao_hub
 
 from .cues import unheard
 from .databases import DatabaseOptions, columns_of, find_database
-from .dialects import Untranspilable
 from .engines import engine_of
 from .extract import extract_sql
 from .gate import NotAQuery, parse
 from .linking import Asked, literals_of, read, shown
 
 Tree = exp.Expression
+Kind = type[exp.Expression] | tuple[type[exp.Expression], ...]
+Tables = Mapping[str, tuple[str, ...]]  # columns by table, in lower case
 MOST_STEPS = 4
 FUNCTIONS: dict[str, type[exp.AggFunc]] = {"average": exp.Avg, "sum": exp.Sum, "high": exp.Max, "low": exp.Min}
 
@@ -34,7 +37,7 @@ class Repair(tao_hub.Strategy):
     """
 
     class Options(DatabaseOptions):
-        best: int = pydantic.Field(3, ge=1, description="Candidates of a prompt that are mended: those of highest total")
+        best: int = pydantic.Field(3, ge=1, description="Candidates of a prompt that are mended: the best totals")
 
     def combine(self, group: tao_hub.Group) -> Sequence[tao_hub.Candidate]:
         place = group.prompt.meta.get("db") or self.options.db
@@ -47,7 +50,7 @@ class Repair(tao_hub.Strategy):
         for candidate in _best(group, self.options.best):
             try:
                 tree = parse(extract_sql(candidate.response))
-            except (NotAQuery, Untranspilable):
+            except NotAQuery:
                 continue
             mended = mend(tree, asked, tables)
             if mended is None:
@@ -73,9 +76,6 @@ def _best(group: tao_hub.Group, most: int) -> list[tao_hub.Candidate]:
     return list(different.values())[:most]
 
 
-Tables = dict[str, tuple[str, ...]]
-
-
 def mend(tree: Tree, asked: Asked, tables: Tables) -> Tree | None:
     """The query with fewer faults, or None if no change leaves fewer."""
     least = faults(tree, asked, tables)
@@ -83,10 +83,11 @@ def mend(tree: Tree, asked: Asked, tables: Tables) -> Tree | None:
     for _ in range(MOST_STEPS):
         if not least:
             break
-        costs = [(faults(other, asked, tables), place, other) for place, other in enumerate(changes(tree, asked, tables))]
-        if not costs or min(costs)[0] >= least:
+        changed = list(changes(tree, asked, tables))
+        costs = [faults(other, asked, tables) for other in changed]
+        if not costs or min(costs) >= least:
             break
-        least, _, tree = min(costs, key=lambda cost: cost[:2])
+        least, tree = min(costs), changed[costs.index(min(costs))]
     return None if tree is start else tree
 
 
@@ -105,35 +106,47 @@ def faults(tree: Tree, asked: Asked, tables: Tables) -> int:
 
 def changes(tree: Tree, asked: Asked, tables: Tables) -> Iterator[Tree]:
     """The query with one thing changed towards the question."""
-    missed = set(asked.missed(str(node.this) for node in tree.find_all(exp.Literal)))
-    names = [m for m in asked.mentions if m.value in missed]
-    numbers = [n for n in asked.counted if n in missed]
-    used = _tables(tree)
-    columns = {column.casefold(): table for table in sorted(used) for column in tables.get(table, ())}
+    columns = {column: table for table in sorted(_tables(tree)) for column in tables.get(table, ())}
     wanted = [name for name in asked.unused(shown(tree)) if name in columns]
-    pairs = [(m.value, c) for m in names for t, c in m.columns if t.casefold() in used]
+    yield from _other_constants(tree, asked, columns)
+    yield from _other_operations(tree, asked, columns, wanted)
+    yield from _other_columns(tree, columns, wanted)
+
+
+def _other_constants(tree: Tree, asked: Asked, columns: Mapping[str, str]) -> Iterator[Tree]:
+    """Constants from nowhere give way to what the question names; what it names and the query lacks is added."""
+    missed = set(asked.missed(str(node.this) for node in tree.find_all(exp.Literal)))
+    numbers = [number for number in asked.counted if number in missed]
+    used = set(columns.values())
+    named = [(m.value, c.casefold()) for m in asked.mentions if m.value in missed for t, c in m.columns
+             if t.casefold() in used]  # fmt: skip
     for place, literal in enumerate(tree.find_all(exp.Literal)):
         compared = isinstance(literal.parent, (exp.Predicate, exp.In, exp.Between))
-        if isinstance(literal.parent, exp.Limit) or (compared and not asked.holds(str(literal.this))):
+        strange = compared and not asked.holds(str(literal.this))
+        if strange or isinstance(literal.parent, exp.Limit):
             for number in numbers:
-                yield _edited(tree, exp.Literal, place, lambda node, n=number: _constant(node, n))
-        if compared and not asked.holds(str(literal.this)):
-            for value, column in pairs:
-                yield _edited(tree, exp.Literal, place, lambda node, v=value, c=column: _compare(node, v, c))
+                yield _edited(tree, exp.Literal, place, partial(_constant, text=number))
+        if strange:
+            for value, column in named:
+                yield _edited(tree, exp.Literal, place, partial(_compare, value=value, column=column))
             yield _edited(tree, exp.Literal, place, _drop)
-    for value, column in pairs:
-        yield _with_condition(tree, f"{_qualified(tree, column, columns)} = '{value.replace(chr(39), chr(39) * 2)}'")
-    apart, _ = unheard(asked.text, tree)
-    for name in apart:
-        if name in FUNCTIONS:
-            for place, _ in enumerate(tree.find_all(exp.AggFunc)):
-                yield _edited(tree, exp.AggFunc, place, lambda node, n=name: _aggregate(node, FUNCTIONS[n], wanted))
-        if name == "count":
-            for place, _ in enumerate(tree.find_all(exp.AggFunc)):
-                yield _edited(tree, exp.AggFunc, place, lambda node: node.replace(exp.Count(this=exp.Star())))
+    for value, column in named:
+        yield _with_condition(tree, f"{_qualified(tree, column, columns)} = {_quoted(value)}")
+
+
+def _other_operations(
+    tree: Tree, asked: Asked, columns: Mapping[str, str], wanted: Sequence[str]
+) -> Iterator[Tree]:
+    """The aggregate, order or comparison that the question's words ask for."""
+    for name in unheard(asked.text, tree)[0]:
+        for place, _ in enumerate(tree.find_all(exp.AggFunc)):
+            if name in FUNCTIONS:
+                yield _edited(tree, exp.AggFunc, place, partial(_aggregate, function=FUNCTIONS[name], wanted=wanted))
+            if name == "count":
+                yield _edited(tree, exp.AggFunc, place, _count_rows)
         if name in ("high", "low"):
             for place, _ in enumerate(tree.find_all(exp.Ordered)):
-                yield _edited(tree, exp.Ordered, place, lambda node: node.set("desc", not node.args.get("desc")))
+                yield _edited(tree, exp.Ordered, place, _turn)
             yield _without(tree, "limit", "order")
         if name in ("above", "below"):
             for place, _ in enumerate(tree.find_all(exp.GT, exp.LT)):
@@ -141,11 +154,17 @@ def changes(tree: Tree, asked: Asked, tables: Tables) -> Iterator[Tree]:
         if name == "groups":
             for column in wanted:
                 yield _grouped(tree, _qualified(tree, column, columns))
-    lost = {c.name.casefold() for c in tree.find_all(exp.Column) if c.name != "*"} - set(columns) - _own_names(tree)
+
+
+def _other_columns(tree: Tree, columns: Mapping[str, str], wanted: Sequence[str]) -> Iterator[Tree]:
+    """Columns that the question names in place of others."""
+    own = _own_names(tree)
     for place, node in enumerate(tree.find_all(exp.Column)):
         compared = isinstance(node.parent, exp.Predicate) and not isinstance(node.parent, exp.Is)
-        for column in wanted if not compared or node.name.casefold() in lost else ():
-            yield _renamed(tree, node.name, place, column)
+        name = node.name.casefold()
+        if not compared or (name not in columns and name not in own):
+            for column in wanted:
+                yield _renamed(tree, node.name, place, column)
 
 
 class _Written(SQLite.Generator):
@@ -177,18 +196,30 @@ def _own_names(tree: Tree) -> set[str]:
     return {alias.alias.casefold() for alias in tree.find_all(exp.Alias)}
 
 
-def _edited(tree: Tree, kind: object, place: int, change: object) -> Tree:
+def _edited(tree: Tree, kind: Kind, place: int, change: Callable[[Any], None]) -> Tree:
     """A copy in which the node number `place` of a kind has been changed."""
     copy = tree.copy()
     kinds = kind if isinstance(kind, tuple) else (kind,)
-    for number, node in enumerate(list(copy.find_all(*kinds))):
-        if number == place:
-            change(node)  # type: ignore[operator]
+    change(list(copy.find_all(*kinds))[place])
     return copy
 
 
-def _constant(node: exp.Literal, number: str) -> None:
-    node.replace(exp.Literal.string(number) if node.is_string else exp.Literal.number(number))
+def _constant(node: exp.Literal, text: str) -> None:
+    node.replace(exp.Literal.string(text) if node.is_string else exp.Literal.number(text))
+
+
+def _quoted(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _count_rows(node: exp.AggFunc) -> None:
+    node.replace(exp.Count(this=exp.Star()))
+
+
+def _turn(node: exp.Ordered) -> None:
+    down = not node.args.get("desc")
+    node.set("desc", down or None)
+    node.set("nulls_first", not down)  # as SQLite orders where nothing is said
 
 
 def _compare(node: exp.Literal, value: str, column: str) -> None:
@@ -225,7 +256,7 @@ def _with_condition(tree: Tree, condition: str) -> Tree:
     return copy
 
 
-def _qualified(tree: Tree, column: str, columns: dict[str, str]) -> str:
+def _qualified(tree: Tree, column: str, columns: Mapping[str, str]) -> str:
     """The column's name as a query with joins needs it."""
     table = columns.get(column.casefold())
     return f"{table}.{column}" if table and tree.find(exp.Join) else column

@@ -61,12 +61,18 @@ GOODS = {
     "office": ("Klip stapler", "Memo board", "Taco printer", "Skript lectern", "Fono headset"),
 }  # fmt: skip
 SIZES = ("mini", "classic", "plus")
-FIRST = """Anna Ben Carla David Elena Felix Greta Hugo Ines Jonas Klara Luca Marta Nils Olga Pablo Rosa Sven Tilda Ugo
-Vera Willem Xenia Yann Zoe Aldo Birgit Cesar Dora Emil""".split()
-LAST = """Almeida Berger Costa Dahl Esposito Fischer Garcia Hansen Iversen Jansen Kowalski Lambert Moreau Novak Olsen
-Pereira Quist Ricci Schmidt Torres Unger Vidal Weber Yilmaz Zimmer""".split()
-TRADES = """Bakery Books Clinic Dental Design Florist Foods Garage Hotel Imports Interiors Law Motors Optics Pharmacy
-Print School Sports Studio Travel""".split()
+FIRST = """
+    Anna Ben Carla David Elena Felix Greta Hugo Ines Jonas Klara Luca Marta Nils Olga Pablo Rosa Sven Tilda Ugo
+    Vera Willem Xenia Yann Zoe Aldo Birgit Cesar Dora Emil
+    """.split()  # noqa: SIM905
+LAST = """
+    Almeida Berger Costa Dahl Esposito Fischer Garcia Hansen Iversen Jansen Kowalski Lambert Moreau Novak Olsen
+    Pereira Quist Ricci Schmidt Torres Unger Vidal Weber Yilmaz Zimmer
+    """.split()  # noqa: SIM905
+TRADES = """
+    Bakery Books Clinic Dental Design Florist Foods Garage Hotel Imports Interiors Law Motors Optics Pharmacy
+    Print School Sports Studio Travel
+    """.split()  # noqa: SIM905
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 FIRST_DAY, DAYS = datetime.date(2021, 1, 4), 1400
 
@@ -120,8 +126,8 @@ def _tables(rng: Random) -> Iterable[tuple[str, Sequence[tuple[Any, ...]]]]:
     for number in range(700):
         product = None if rng.random() < 0.2 else int(len(products) * rng.random() ** 1.5) + 1
         tickets.append((
-            number + 1, rng.choice(buyers), product, _mixed(rng, _day(rng)), _maybe(rng, 0.06, _common(rng, PRIORITIES)),
-            _common(rng, TOPICS), _common(rng, STATES),
+            number + 1, rng.choice(buyers), product, _mixed(rng, _day(rng)),
+            _maybe(rng, 0.06, _common(rng, PRIORITIES)), _common(rng, TOPICS), _common(rng, STATES),
         ))  # fmt: skip
     yield "tickets", tickets
 

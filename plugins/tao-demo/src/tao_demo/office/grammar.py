@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -40,7 +41,8 @@ class Chosen:
 
 OPERATIONS = (
     ("count", 5), ("list", 4), ("total", 4), ("most", 2), ("least", 2), ("top", 2), ("per", 2), ("total per", 2),
-    ("most common", 2), ("having", 1), ("fact", 4), ("above average", 1), ("distinct", 1), ("without", 2), ("busiest", 2),
+    ("most common", 2), ("having", 1), ("fact", 4), ("above average", 1), ("distinct", 1), ("without", 2),
+    ("busiest", 2),
 )  # fmt: skip
 ASKED_OF = {  # tables that an operation is asked about; all others about any
     "most": ("employees", "products", "invoices"), "least": ("employees", "products"), "top": ("employees", "products"),
@@ -83,101 +85,155 @@ def _clash(one: Filter, others: list[Filter]) -> bool:
     return any(other.sql.split()[0] == column or other.kind == one.kind for other in others)
 
 
+@dataclass
+class Draft:
+    """What is drawn for a question before its operation writes it."""
+
+    rng: Random
+    entity: Entity
+    filters: list[Chosen]
+    shape: list[str]
+    many: str = ""
+    one: str = ""
+
+    def __post_init__(self) -> None:
+        self.many = _nouns(self.rng, self.entity, self.filters)
+        self.one = self.rng.choice(self.entity.singular)
+        self.joined = any(c.link for c in self.filters)
+        self.source = _source(self.entity, self.filters)
+        self.where = _where(self.filters)
+        self.shown = self.full(self.entity.shown)
+
+    def full(self, column: str) -> str:
+        """The column's name as the query needs it."""
+        return f"{self.entity.table}.{column}" if self.joined else column
+
+    def and_where(self, condition: str) -> str:
+        return f"{self.where} AND {condition}" if self.where else f" WHERE {condition}"
+
+    def asked(
+        self, texts: tuple[str, ...], sql: str, shape: Sequence[str] = (), ranked: str = "", taken: int = 0,
+        **slots: str,
+    ) -> Question:  # fmt: skip
+        return _question(self.rng, texts, sql, [*self.shape, *shape], ranked, taken, **{"many": self.many, **slots})
+
+
 def _make(rng: Random, operation: str, entity: Entity, filters: list[Chosen]) -> Question | None:
-    many = _nouns(rng, entity, filters)
-    one = rng.choice(entity.singular)
-    source = _source(entity, filters)
-    where = _where(filters)
-    joined = any(c.link for c in filters)
-    shown = f"{entity.table}.{entity.shown}" if joined else entity.shown
     shape = [operation, entity.table, *sorted(c.kind for c in filters)]
+    return WRITERS[operation](Draft(rng, entity, filters, shape), operation)
 
-    def full(column: str) -> str:
-        return f"{entity.table}.{column}" if joined else column
 
-    if operation == "count":
-        return _question(rng, w.COUNT, f"SELECT COUNT(*) FROM {source}{where}", shape, many=many)
-    if operation == "list":
-        return _question(rng, w.LIST, f"SELECT {shown} FROM {source}{where}", shape, many=many)
-    if operation == "without" and entity.children:
-        child, key, words = rng.choice(entity.children)
-        outer = full("id")
-        refused = f"{outer} NOT IN (SELECT {key} FROM {child} WHERE {key} IS NOT NULL)"
-        where = f"{where} AND {refused}" if where else f" WHERE {refused}"
-        many = f"{many} {rng.choice(words)}"
-        shape.append(child)
-        if rng.random() < 0.5:
-            return _question(rng, w.COUNT, f"SELECT COUNT(*) FROM {source}{where}", [*shape, "count"], many=many)
-        return _question(rng, w.LIST, f"SELECT {shown} FROM {source}{where}", shape, many=many)
-    if operation == "busiest" and entity.children and entity.shown == "name":
-        child, key, _ = rng.choice(entity.children)
-        if child not in ("orders", "tickets"):
-            return None
-        children = rng.choice(w.BY_TABLE[child].plural)
-        ranked = f"SELECT COUNT(*) FROM {child} WHERE {key} IS NOT NULL GROUP BY {key} ORDER BY COUNT(*) DESC"
-        sql = (
-            f"SELECT {entity.table}.name FROM {entity.table} JOIN {child} ON {child}.{key} = {entity.table}.id "
-            f"GROUP BY {entity.table}.id ORDER BY COUNT(*) DESC LIMIT 1"
+def _count(d: Draft, _: str) -> Question:
+    return d.asked(w.COUNT, f"SELECT COUNT(*) FROM {d.source}{d.where}")
+
+
+def _list(d: Draft, _: str) -> Question:
+    return d.asked(w.LIST, f"SELECT {d.shown} FROM {d.source}{d.where}")
+
+
+def _childless(d: Draft, _: str) -> Question | None:
+    if not d.entity.children:
+        return None
+    child, key, words = d.rng.choice(d.entity.children)
+    where = d.and_where(f"{d.full('id')} NOT IN (SELECT {key} FROM {child} WHERE {key} IS NOT NULL)")
+    many = f"{d.many} {d.rng.choice(words)}"
+    if d.rng.random() < 0.5:
+        return d.asked(w.COUNT, f"SELECT COUNT(*) FROM {d.source}{where}", [child, "count"], many=many)
+    return d.asked(w.LIST, f"SELECT {d.shown} FROM {d.source}{where}", [child], many=many)
+
+
+def _busiest(d: Draft, _: str) -> Question | None:
+    if not d.entity.children or d.entity.shown != "name":
+        return None
+    child, key, _words = d.rng.choice(d.entity.children)
+    if child not in ("orders", "tickets"):
+        return None
+    children = d.rng.choice(w.BY_TABLE[child].plural)
+    table = d.entity.table
+    ranked = f"SELECT COUNT(*) FROM {child} WHERE {key} IS NOT NULL GROUP BY {key} ORDER BY COUNT(*) DESC"
+    sql = (
+        f"SELECT {table}.name FROM {table} JOIN {child} ON {child}.{key} = {table}.id "
+        f"GROUP BY {table}.id ORDER BY COUNT(*) DESC LIMIT 1"
+    )
+    return d.asked(w.BUSIEST, sql, [child], ranked, 1, one=d.one, children=children)
+
+
+def _fact(d: Draft, _: str) -> Question | None:
+    if not d.entity.facts:
+        return None
+    column, words = d.rng.choice(d.entity.facts)
+    name = d.rng.choice(d.entity.named)
+    sql = f"SELECT {column} FROM {d.entity.table} WHERE name = '{name}'"
+    return d.asked(w.FACT, sql, [column], what=d.rng.choice(words), name=name)
+
+
+def _total(d: Draft, operation: str) -> Question | None:
+    if not d.entity.numbers:
+        return None
+    column, words = d.rng.choice(d.entity.numbers)
+    what = d.rng.choice(words)
+    if operation == "total":
+        function = d.rng.choice(tuple(w.TOTAL))
+        sql = f"SELECT {function}({d.full(column)}) FROM {d.source}{d.where}"
+        return d.asked(w.TOTAL[function], sql, [function, column], what=what)
+    if operation == "above average":
+        mean = f"SELECT AVG({column}) FROM {d.entity.table}"
+        return d.asked(
+            w.ABOVE_AVERAGE, f"SELECT {d.shown} FROM {d.source} WHERE {column} > ({mean})", [column], what=what
         )
-        return _question(rng, w.BUSIEST, sql, [*shape, child], ranked, 1, one=one, children=children)
-    if operation == "fact" and entity.facts:
-        column, words = rng.choice(entity.facts)
-        name = rng.choice(entity.named)
-        sql = f"SELECT {column} FROM {entity.table} WHERE name = '{name}'"
-        return _question(rng, w.FACT, sql, [*shape, column], what=rng.choice(words), name=name)
-    if operation in ("total", "most", "least", "top", "above average", "total per") and entity.numbers:
-        column, words = rng.choice(entity.numbers)
-        what = rng.choice(words)
-        if operation == "total":
-            function = rng.choice(tuple(w.TOTAL))
-            sql = f"SELECT {function}({full(column)}) FROM {source}{where}"
-            return _question(rng, w.TOTAL[function], sql, [*shape, function, column], many=many, what=what)
-        if operation == "above average":
-            mean = f"SELECT AVG({column}) FROM {entity.table}"
-            sql = f"SELECT {shown} FROM {source} WHERE {column} > ({mean})"
-            return _question(rng, w.ABOVE_AVERAGE, sql, [*shape, column], many=many, what=what)
-        if operation == "total per":
-            if not entity.groups:
-                return None
-            function = rng.choice(tuple(w.TOTAL_PER))
-            group, groups = rng.choice(entity.groups)
-            if _bound(filters, entity, group):
-                return None
-            sql = f"SELECT {full(group)}, {function}({full(column)}) FROM {source}{where} GROUP BY {full(group)}"
-            shape += [function, column, group]
-            return _question(rng, w.TOTAL_PER[function], sql, shape, many=many, what=what, group=rng.choice(groups))
-        taken = rng.choice((3, 5, 10)) if operation == "top" else 1
-        down = "" if operation == "least" else " DESC"
-        there = f"{full(column)} IS NOT NULL"
-        where = f"{where} AND {there}" if where else f" WHERE {there}"
-        ranked = f"SELECT {full(column)} FROM {source}{where} ORDER BY 1{down}"
-        sql = f"SELECT {shown} FROM {source}{where} ORDER BY {full(column)}{down} LIMIT {taken}"
-        texts = {"most": w.MOST, "least": w.LEAST, "top": w.TOP}[operation]
-        single = _nouns(rng, entity, filters, singular=True)
-        return _question(
-            rng, texts, sql, [*shape, column], ranked, taken, many=many, one=single, what=what, k=str(taken)
-        )
-    if operation in ("per", "most common", "having", "distinct") and entity.groups:
-        group, groups = rng.choice(entity.groups)
-        if _bound(filters, entity, group):
-            return None
-        column = full(group)
-        shape.append(group)
-        named = {"many": many, "group": rng.choice(groups)}
-        if operation == "per":
-            sql = f"SELECT {column}, COUNT(*) FROM {source}{where} GROUP BY {column}"
-            return _question(rng, w.PER, sql, shape, **named)
-        if operation == "distinct":
-            return _question(rng, w.DISTINCT, f"SELECT COUNT(DISTINCT {column}) FROM {source}{where}", shape, **named)
-        there = f"{where} AND {column} IS NOT NULL" if where else f" WHERE {column} IS NOT NULL"
-        if operation == "having":
-            least = rng.choice((5, 10, 20, 50, 100, 200))
-            sql = f"SELECT {column} FROM {source}{there} GROUP BY {column} HAVING COUNT(*) > {least}"
-            return _question(rng, w.HAVING, sql, shape, k=str(least), **named)
-        ranked = f"SELECT COUNT(*) FROM {source}{there} GROUP BY {column} ORDER BY 1 DESC"
-        sql = f"SELECT {column} FROM {source}{there} GROUP BY {column} ORDER BY COUNT(*) DESC LIMIT 1"
-        return _question(rng, w.MOST_COMMON, sql, shape, ranked, 1, **named)
-    return None
+    return _total_per(d, column, what) if operation == "total per" else _ranked(d, operation, column, what)
+
+
+def _total_per(d: Draft, column: str, what: str) -> Question | None:
+    if not d.entity.groups:
+        return None
+    function = d.rng.choice(tuple(w.TOTAL_PER))
+    group, groups = d.rng.choice(d.entity.groups)
+    if _bound(d.filters, d.entity, group):
+        return None
+    by = d.full(group)
+    sql = f"SELECT {by}, {function}({d.full(column)}) FROM {d.source}{d.where} GROUP BY {by}"
+    named = d.rng.choice(groups)
+    return d.asked(w.TOTAL_PER[function], sql, [function, column, group], what=what, group=named)
+
+
+def _ranked(d: Draft, operation: str, column: str, what: str) -> Question:
+    taken = d.rng.choice((3, 5, 10)) if operation == "top" else 1
+    down = "" if operation == "least" else " DESC"
+    by = d.full(column)
+    where = d.and_where(f"{by} IS NOT NULL")
+    ranked = f"SELECT {by} FROM {d.source}{where} ORDER BY 1{down}"
+    sql = f"SELECT {d.shown} FROM {d.source}{where} ORDER BY {by}{down} LIMIT {taken}"
+    texts = {"most": w.MOST, "least": w.LEAST, "top": w.TOP}[operation]
+    one = _nouns(d.rng, d.entity, d.filters, singular=True)
+    return d.asked(texts, sql, [column], ranked, taken, one=one, what=what, k=str(taken))
+
+
+def _grouped(d: Draft, operation: str) -> Question | None:
+    if not d.entity.groups:
+        return None
+    group, groups = d.rng.choice(d.entity.groups)
+    if _bound(d.filters, d.entity, group):
+        return None
+    column, named = d.full(group), d.rng.choice(groups)
+    if operation == "per":
+        sql = f"SELECT {column}, COUNT(*) FROM {d.source}{d.where} GROUP BY {column}"
+        return d.asked(w.PER, sql, [group], group=named)
+    if operation == "distinct":
+        return d.asked(w.DISTINCT, f"SELECT COUNT(DISTINCT {column}) FROM {d.source}{d.where}", [group], group=named)
+    by = f"SELECT {column} FROM {d.source}{d.and_where(f'{column} IS NOT NULL')} GROUP BY {column}"
+    if operation == "having":
+        least = d.rng.choice((5, 10, 20, 50, 100, 200))
+        return d.asked(w.HAVING, f"{by} HAVING COUNT(*) > {least}", [group], k=str(least), group=named)
+    ranked = f"{by.replace(column, 'COUNT(*)', 1)} ORDER BY 1 DESC"
+    return d.asked(w.MOST_COMMON, f"{by} ORDER BY COUNT(*) DESC LIMIT 1", [group], ranked, 1, group=named)
+
+
+WRITERS: dict[str, Callable[[Draft, str], Question | None]] = {
+    "count": _count, "list": _list, "without": _childless, "busiest": _busiest, "fact": _fact,
+    **dict.fromkeys(("total", "above average", "total per", "most", "least", "top"), _total),
+    **dict.fromkeys(("per", "distinct", "having", "most common"), _grouped),
+}  # fmt: skip
 
 
 def _bound(filters: list[Chosen], entity: Entity, group: str) -> bool:

@@ -93,7 +93,8 @@ PRODUCT = (
          "of category {v}"),
     above("price over", "products.price", (20, 50, 100, 200, 250, 300, 400), "costing more than {v}",
           "over {v} euros", "that cost more than {v}"),
-    below("price under", "products.price", (50, 100, 150, 200, 300), "costing less than {v}", "under {v} euros", "that cost less than {v}", "cheaper than {v}"),
+    below("price under", "products.price", (50, 100, 150, 200, 300), "costing less than {v}", "under {v} euros",
+          "that cost less than {v}", "cheaper than {v}"),
     above("stock over", "products.stock", (50, 100, 200, 300), "with more than {v} in stock",
           "with a stock above {v}"),
     below("stock under", "products.stock", (10, 20, 50, 100), "with less than {v} in stock",
@@ -209,22 +210,22 @@ LIST = (
     "I need a list of the {many}.", "Show the {many}, please.",
 )  # fmt: skip
 TOTAL = {
-    "AVG": ("What is the average {what} of {many}?", "Average {what} of {many}?", "What {what} do {many} have on average?",
-            "Tell me the mean {what} of {many}."),
+    "AVG": ("What is the average {what} of {many}?", "Average {what} of {many}?",
+            "What {what} do {many} have on average?", "Tell me the mean {what} of {many}."),
     "SUM": ("What is the total {what} of {many}?", "Total {what} of {many}?", "What {what} do {many} add up to?",
             "Add up the {what} of {many}."),
-    "MAX": ("What is the highest {what} of {many}?", "What is the maximum {what} among {many}?", "Highest {what} of {many}?",
-            "Tell me the largest {what} of {many}."),
-    "MIN": ("What is the lowest {what} of {many}?", "What is the minimum {what} among {many}?", "Lowest {what} of {many}?",
-            "Tell me the smallest {what} of {many}."),
+    "MAX": ("What is the highest {what} of {many}?", "What is the maximum {what} among {many}?",
+            "Highest {what} of {many}?", "Tell me the largest {what} of {many}."),
+    "MIN": ("What is the lowest {what} of {many}?", "What is the minimum {what} among {many}?",
+            "Lowest {what} of {many}?", "Tell me the smallest {what} of {many}."),
 }  # fmt: skip
 MOST = (
-    "Which {one} has the highest {what}?", "What {one} has the largest {what}?", "Show the {one} with the highest {what}.",
-    "Name the {one} with the most {what}.",
+    "Which {one} has the highest {what}?", "What {one} has the largest {what}?",
+    "Show the {one} with the highest {what}.", "Name the {one} with the most {what}.",
 )  # fmt: skip
 LEAST = (
-    "Which {one} has the lowest {what}?", "What {one} has the smallest {what}?", "Show the {one} with the lowest {what}.",
-    "Name the {one} with the least {what}.",
+    "Which {one} has the lowest {what}?", "What {one} has the smallest {what}?",
+    "Show the {one} with the lowest {what}.", "Name the {one} with the least {what}.",
 )  # fmt: skip
 TOP = (
     "Show the {k} {many} with the highest {what}.", "Which {k} {many} have the highest {what}?",
