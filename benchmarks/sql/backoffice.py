@@ -12,9 +12,10 @@ import argparse
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import base
+from tao_demo.office.plan import PROMPTS, ROUNDS, plan
+from tao_demo.office.suite import Backoffice, database
 from tao_reward_sql.values import values_of
 
 import tao_hub
@@ -22,8 +23,6 @@ import tao_hub
 
 def make_base(out: Path, seed: int, copies: int) -> Path:
     """A small Llama from scratch, trained on the seed pairs with other values of the same columns put in."""
-    from tao_demo.office.suite import Backoffice, database
-
     suite = Backoffice()
     pairs = list(suite.prompts("seed"))
     queries = [str(p.reference) for p in pairs]
@@ -38,35 +37,13 @@ def make_base(out: Path, seed: int, copies: int) -> Path:
     return out / "base"
 
 
-def plan(policy: str, seed: int, options: argparse.Namespace) -> tao_hub.Plan:
-    """What is tuned on what."""
-    training: dict[str, Any] = {"epochs": options.epochs, "max_examples": options.examples, "batch_size": 32}
-    if options.lora:
-        training |= {"lora_rank": 16, "batch_size": 8}
-    else:
-        training |= {"lora_rank": 0, "dtype": "float32"}
-    if options.learning_rate:
-        training["learning_rate"] = options.learning_rate
-    return tao_hub.load_plan({
-        "suite": "backoffice", "policy": policy, "seed": seed, "prompts": options.prompts, "rounds": options.rounds,
-        "policy_options": {} if options.lora else {"dtype": "float32"}, "max_tokens": 100,
-        "candidates": [{"strategy": "direct", "n": options.n, "temperature": options.temperature, "max_tokens": 100}],
-        "combine": [{"strategy": "sql/repair"}],
-        "rewards": [
-            {"name": "sql/executes", "label": "executes", "gate": 1.0, "options": {"workers": 2}},
-            {"name": "sql/consistency", "label": "consistency", "options": {"workers": 2}},
-            {"name": "sql/schema", "label": "schema", "weight": 8.0, "options": {"workers": 2}},
-        ],
-        "train": {"name": "trl/best-of-n", "start": options.start, "options": training},
-        "eval": [{"split": "dev"}, {"split": "test", "sealed": True}, {"split": "human", "sealed": True}],
-    })  # fmt: skip
-
-
 def tune(policy: str, seeds: Iterable[int], out: Path, options: argparse.Namespace) -> None:
     """One run per seed, all in one store; a killed one goes on."""
+    given = {"epochs": options.epochs, "learning_rate": options.learning_rate, "max_examples": options.examples}
+    training = {key: value for key, value in given.items() if value is not None}
     for seed in seeds:
         with tao_hub.open_session(out / "tao-hub.db") as session:
-            wanted = plan(policy, seed, options)
+            wanted = plan(policy, options.rounds, seed, options.prompts, n=options.n, lora=options.lora, **training)
             data = tao_hub.tune_and_report(session, wanted, out / f"seed-{seed}.html", f"backoffice --seed {seed}")
         found = [d for d in data["deltas"] if d["before_label"] == "base" and d["metric"] == "execution accuracy"]
         last = max(d["after_label"] for d in found)
@@ -81,14 +58,12 @@ def main() -> None:
     parser.add_argument("--policy", default="", help="what is tuned (default: the one that is shipped)")
     parser.add_argument("--out", type=Path, default=Path("backoffice"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--prompts", type=int, default=2000)
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--prompts", type=int, default=PROMPTS)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--n", type=int, default=8)
-    parser.add_argument("--temperature", type=float, default=1.0)
-    parser.add_argument("--examples", type=int, default=1300)
-    parser.add_argument("--epochs", type=float, default=8)
-    parser.add_argument("--learning-rate", type=float, default=5e-4)
-    parser.add_argument("--start", choices=["base", "current"], default="base")
+    parser.add_argument("--examples", type=int, help="answers learnt from, at most")
+    parser.add_argument("--epochs", type=float)
+    parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--copies", type=int, default=80, help="of each seed pair, with other values")
     parser.add_argument("--lora", action="store_true", help="the policy is a pretrained model: train an adapter")
     options = parser.parse_args()
@@ -96,9 +71,7 @@ def main() -> None:
     if options.what == "base":
         print(make_base(options.out, options.seeds[0], options.copies))
     else:
-        from tao_demo.office.suite import TINY
-
-        tune(options.policy or str(TINY), options.seeds, options.out, options)
+        tune(options.policy, options.seeds, options.out, options)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`tao-hub quickstart`: label-free rounds on *inbox* with SmolLM2, and the report."""
+"""`tao-hub quickstart`: label-free rounds on *inbox* with SmolLM2, or on *backoffice*, and the report."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ import click
 
 
 @click.command("quickstart")
-@click.option("--policy", default="smollm2", show_default=True, help="Model name, checkpoint folder, GGUF or hub id.")
-@click.option("--rounds", type=int, default=None, help="Rounds in all; default: 1, later one more each time.")
+@click.option("--suite", type=click.Choice(["inbox", "backoffice"]), default="inbox", show_default=True,
+              help="inbox: messages to records, with SmolLM2; backoffice: questions to SQL, with a small model.")
+@click.option("--policy", default=None, help="Model name, checkpoint folder, GGUF or hub id (default: the suite's).")
+@click.option("--rounds", type=int, default=None, help="Rounds in all; default: 1 (backoffice 2), then one more.")
 @click.option("--seed", default=0, show_default=True)
-@click.option("--prompts", type=int, default=None, help="Unlabelled messages used (fewer: faster, weaker).")
+@click.option("--prompts", type=int, default=None, help="Unlabelled inputs used (fewer: faster, weaker).")
 @click.option("--limit", type=int, default=None, help="Items measured per split (a quick try; the report says n).")
 @click.option("--ablate", is_flag=True, help="Also tune without each reward in turn: what it adds (long).")
 @click.option("--deterministic", is_flag=True, help="Same candidates and weights after any interruption.")
@@ -22,18 +24,26 @@ import click
 @click.option("--report", type=click.Path(path_type=Path), default=Path("report.html"), show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def quickstart(
-    policy: str, rounds: int | None, seed: int, prompts: int | None, limit: int | None, ablate: bool,
+    suite: str, policy: str | None, rounds: int | None, seed: int, prompts: int | None, limit: int | None, ablate: bool,
     deterministic: bool, store: Path, report: Path, as_json: bool,
 ) -> None:  # fmt: skip
-    """Tune SmolLM2 on messy customer messages without labels, and measure what it gained.
+    """Tune a model without labels on messy customer messages (or on questions to SQL), and measure what it gained.
 
     Run it again in the same folder and it goes on with the next round; stop it at any time and it resumes.
     """
     import tao_hub
 
-    from .quickstart import ROUNDS, plan, summary
+    from .quickstart import summary
 
-    _bring(policy)
+    if suite == "inbox":
+        from .quickstart import ROUNDS, plan
+
+        policy = policy or "smollm2"
+        _bring(policy)
+    else:
+        from .office.plan import ROUNDS, plan
+
+    policy = policy or ""
     wanted = plan(policy, rounds or ROUNDS, seed, prompts, limit, deterministic)
     with tao_hub.open_session(store, as_json, wanted.timeout, deterministic) as opened:
         if rounds is None:

@@ -80,7 +80,7 @@ def summary(data: Mapping[str, Any]) -> dict[str, Any]:
     )  # fmt: skip
     return {
         "base": value["base"],
-        "prompted": value["base, one-shot"],
+        "prompted": value.get("base, one-shot"),
         "rounds": [value[label] for label in value if label.startswith("round ")],
         "delta": delta["delta"],
         "ci": [delta["low"], delta["high"]],

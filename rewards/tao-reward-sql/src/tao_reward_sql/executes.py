@@ -44,6 +44,24 @@ def _constant(tree: exp.Query) -> bool:
     return bool(selects) and not any(e.find(*looks) for e in selects[0].expressions)
 
 
+def _made_up(tree: exp.Query) -> bool:
+    """Whether rows come from constants, as in FROM (VALUES (1), (2)), FROM range(3), WITH t AS (SELECT 1 AS x)."""
+    if tree.find(exp.Values, exp.Unnest, exp.GenerateSeries) is not None:
+        return True
+    if any(isinstance(table.this, exp.Func) for table in tree.find_all(exp.Table)):
+        return True
+    for select in tree.find_all(exp.Select):
+        outer = select.parent
+        while isinstance(outer, exp.SetOperation):
+            outer = outer.parent
+        source = isinstance(outer, exp.CTE) or (
+            isinstance(outer, exp.Subquery) and isinstance(outer.parent, (exp.From, exp.Join))
+        )
+        if source and not any(e.find(exp.Column, exp.Star, exp.AggFunc, exp.Window) for e in select.expressions):
+            return True
+    return False
+
+
 def gated(sql: str, dialect: str = "sqlite") -> tuple[exp.Query | None, str]:
     """The query's tree, or None and why it need not be run."""
     try:
@@ -52,6 +70,8 @@ def gated(sql: str, dialect: str = "sqlite") -> tuple[exp.Query | None, str]:
         return None, str(error)
     if tree.find(exp.Table) is None or _constant(tree):
         return None, "selects constants only: it reads no table"
+    if _made_up(tree):
+        return None, "makes up a table of constants"
     return tree, ""
 
 

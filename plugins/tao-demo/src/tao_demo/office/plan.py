@@ -1,0 +1,48 @@
+"""How *backoffice* is tuned without labels: candidates of the policy itself, mended, and judged by what they do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tao_hub
+
+from .suite import TINY
+
+ROUNDS = 2
+PROMPTS = 2000
+EXAMPLES = 0.65  # of the prompts: those whose best candidate has the highest totals are learnt from
+MAX_TOKENS = 100
+
+# `sql/schema` weighs most: the votes of a small policy repeat its own errors, the words of the question do not.
+REWARDS = [
+    {"name": "sql/executes", "label": "executes", "gate": 1.0, "options": {"workers": 2}},
+    {"name": "sql/consistency", "label": "consistency", "options": {"workers": 2}},
+    {"name": "sql/schema", "label": "schema", "weight": 8.0, "options": {"workers": 2}},
+]
+
+
+def plan(
+    policy: str = "", rounds: int = ROUNDS, seed: int = 0, prompts: int | None = None, limit: int | None = None,
+    deterministic: bool = False, n: int = 8, lora: bool = False, **training: Any,
+) -> tao_hub.Plan:  # fmt: skip
+    """The plan; without a policy the small one that is shipped is tuned, all its weights in float32."""
+    small = not lora
+    asked = prompts or PROMPTS
+    options = {
+        "lora_rank": 0 if small else 8, "learning_rate": 5e-4, "epochs": 8 if small else 2,
+        "batch_size": 32 if small else 8, "max_examples": round(EXAMPLES * asked),
+        **({"dtype": "float32"} if small else {}), **training,
+    }  # fmt: skip
+    return tao_hub.load_plan({
+        "suite": "backoffice", "policy": policy or str(TINY), "seed": seed, "prompts": asked, "rounds": rounds,
+        "policy_options": {"dtype": "float32"} if small else {}, "max_tokens": MAX_TOKENS,
+        "deterministic": deterministic,
+        "candidates": [{"strategy": "direct", "n": n, "temperature": 1.0, "max_tokens": MAX_TOKENS}],
+        "combine": [{"strategy": "sql/repair"}],
+        "rewards": REWARDS,
+        "train": {"name": "trl/best-of-n", "start": "base", "options": options},
+        "eval": [
+            {"split": "dev", "limit": limit}, {"split": "test", "sealed": True, "limit": limit},
+            {"split": "human", "sealed": True, "limit": limit},
+        ],
+    })  # fmt: skip
