@@ -124,3 +124,20 @@ def test_a_question_made_anew_keeps_its_query_right(shop: Path) -> None:
 def test_a_constant_that_the_question_does_not_name_stays(shop: Path) -> None:
     queries = ["SELECT name FROM product WHERE category = 'lamps'"]
     assert vary("Which ones are on sale?", queries, shop, Random(0)) is None
+
+
+@pytest.mark.parametrize(
+    ("question", "sql"),
+    [
+        ("How many of our sales are in and about chairs?", "SELECT COUNT(*) FROM product WHERE category = 'chairs'"),
+        ("Which product is a lamp?", "SELECT name FROM product WHERE category = \"lamps\""),
+        ("How many products are chair-like?", "SELECT COUNT(*) FROM product WHERE category = 'chairs'"),
+        ("How many products are there?", "SELECT COUNT(*) FROM product"),
+    ],
+)
+def test_words_that_are_only_spelt_like_values_or_keys_mend_nothing(shop: Path, question: str, sql: str) -> None:
+    with closing(sqlite3.connect(shop)) as db:
+        db.execute("CREATE TABLE country (code TEXT, name TEXT)")
+        db.executemany("INSERT INTO country VALUES (?, ?)", [("IN", "India"), ("ARE", "Emirates"), ("AND", "Andorra")])
+        db.commit()
+    assert mended(shop, question, sql) == []

@@ -68,7 +68,7 @@ CUES = (
     Cue("low", _words(_LOW), lambda t: _node(exp.Min)(t) or _ordered(False)(t), _words(_ANY),
         lambda t: _node(exp.Min)(t) or _ranked(False)(t)),
     Cue("different", _words("different|distinct|unique"), _node(exp.Distinct, exp.Group)),
-    Cue("groups", _words("each|every|per"), _node(exp.Group)),
+    Cue("groups", _words("each|for every|per"), _node(exp.Group)),
     Cue("above", _words("more than|over|above|greater than|exceed(?:s|ing)?|larger than|higher than|longer than"),
         _node(exp.GT, exp.GTE), _words(r"more|over|above|greater|exceed\w*|larger|higher|longer|at least|since|after|"
                                        r"from|older|later|bigger|taller|than|minimum|between|or|positive")),

@@ -12,12 +12,14 @@ from sqlglot import exp
 
 from .databases import names_of
 from .engines import Place, engine_of
-from .values import Mention, values_of
+from .values import SHORT, Mention, values_of
 
 WORD = re.compile(r"[A-Za-z]+|\d+(?:\.\d+)?")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 SMALL = {"one": "1", "two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8",
          "nine": "9", "ten": "10"}  # fmt: skip
+
+KEYS = frozenset(("id", "key", "nr", "no", "uid", "code"))
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Asked:
         bare = constant.strip("%").casefold()
         if not bare or constant in self.numbers:
             return True
+        if bare.isalpha() and len(bare) >= SHORT:  # "republics" stand for 'Republic', "Asian" for 'Asia'
+            return any(word.casefold().startswith(bare[:SHORT]) for word in self.numbers)
         return bool(re.search(rf"(?<!\w){re.escape(bare)}(?!\w)", self.text.casefold()))
 
     def unused(self, used: Iterable[str]) -> list[str]:
@@ -59,7 +63,8 @@ class Asked:
 def read(question: str, database: Place) -> Asked:
     """What the question says of the database as it is now."""
     words = frozenset(stems(question))
-    names = tuple(name for name in names_of(database) if (parts := stems(name)) and parts <= words)
+    whole = [name for name in names_of(database) if (parts := stems(name)) and parts <= words]
+    names = tuple(name for name in whole if _key(name, question))
     said = values_of(Path(database)).mentions(question) if engine_of(database) == "sqlite" else []
     said = [mention for mention in said if mention.value.casefold() not in names]  # a column's name is no value
     rest = "".join(" " if any(m.start <= i < m.end for m in said) else sign for i, sign in enumerate(question))
@@ -67,6 +72,12 @@ def read(question: str, database: Place) -> Asked:
     counted = [w for w in WORD.findall(rest) if w[0].isdigit()] + [number for number in small if number != "1"]
     numbers = frozenset({*WORD.findall(question), *small})
     return Asked(question, words, names, tuple(said), tuple(dict.fromkeys(counted)), numbers)
+
+
+def _key(name: str, question: str) -> bool:
+    """Whether the question speaks of keys, if a name is a key's: "singers" are no `singer_id`."""
+    keys = KEYS & {word.casefold() for word in WORD.findall(_CAMEL.sub(" ", name))}
+    return all(re.search(rf"\b{key}s?\b", question, re.IGNORECASE) for key in keys)
 
 
 def stems(text: str) -> set[str]:

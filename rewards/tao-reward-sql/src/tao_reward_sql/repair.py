@@ -78,8 +78,8 @@ def _best(group: tao_hub.Group, most: int) -> list[tao_hub.Candidate]:
 
 def mend(tree: Tree, asked: Asked, tables: Tables) -> Tree | None:
     """The query with fewer faults, or None if no change leaves fewer."""
+    start = tree = _plain(tree, tables)
     least = faults(tree, asked, tables)
-    start = tree
     for _ in range(MOST_STEPS):
         if not least:
             break
@@ -89,6 +89,18 @@ def mend(tree: Tree, asked: Asked, tables: Tables) -> Tree | None:
             break
         least, tree = min(costs), changed[costs.index(min(costs))]
     return None if tree is start else tree
+
+
+def _plain(tree: Tree, tables: Tables) -> Tree:
+    """The query with 'text' where it says "text" and no column has that name."""
+    names = {column for columns in tables.values() for column in columns} | _own_names(tree)
+    copy = tree.copy()
+    for column in list(copy.find_all(exp.Column)):
+        identifier = column.this
+        quoted = isinstance(identifier, exp.Identifier) and identifier.quoted and not column.table
+        if quoted and column.name.casefold() not in names:
+            column.replace(exp.Literal.string(column.name))
+    return copy
 
 
 def faults(tree: Tree, asked: Asked, tables: Tables) -> int:

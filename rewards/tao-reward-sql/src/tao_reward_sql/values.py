@@ -20,6 +20,15 @@ from .gate import NotAQuery, parse
 
 MOST_VALUES = 20_000  # of a column; one with more is free text or a key
 LONGEST = 60  # characters of a value
+SHORT = 4  # characters
+FUNCTION_WORDS = frozenset(
+    """
+    about after also among been before both does each even every from have having into less list many more most
+    much name none number only other over same show some such than that their them then there these they this
+    those total type under until used using very were what when where which while whose will with within year
+    your
+    """.split()  # noqa: SIM905
+)
 _WORD = re.compile(r"\w+")
 _SHAPED = re.compile(r"[\d\s.,:/+-]*")  # numbers, dates, times: no names
 
@@ -54,12 +63,19 @@ class Values:
             for first in range(len(words) - length + 1):
                 places = range(first, first + length)
                 there = self.known.get(tuple(folded[first : first + length]))
-                if there is None or not taken.isdisjoint(places):
+                said = question[words[first].start() : words[places[-1]].end()]
+                if there is None or not taken.isdisjoint(places) or not _meant(said, there[0][0]):
                     continue
                 taken.update(places)
                 columns = tuple(sorted({column for _, column in there}))
                 found.append(Mention(words[first].start(), words[places[-1]].end(), there[0][0], columns))
         return sorted(found, key=lambda m: m.start)
+
+
+def _meant(said: str, value: str) -> bool:
+    """Whether words of a question are a value and not just spelt like it: a short one keeps its case ("in" is not the
+    country code "IN"), and words that hold a sentence together are never one."""
+    return said == value if len(value) < SHORT else said.casefold() not in FUNCTION_WORDS
 
 
 def values_of(database: Path) -> Values:
