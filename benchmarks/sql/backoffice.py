@@ -1,6 +1,7 @@
 """The SQL rewards in the loop, without labels: base policies of *backoffice* (200 labelled pairs) tuned on questions.
 
     python benchmarks/sql/backoffice.py base --out work            # the recipe of the small base policy
+    python benchmarks/sql/backoffice.py adapter --out work         # the recipe of SmolLM2's adapter
     python benchmarks/sql/backoffice.py tune --seeds 0 1 2 3 4 --out work
 
 `tune` prints, per seed, strict execution accuracy on the sealed test split before and after, and writes a report.
@@ -37,6 +38,15 @@ def make_base(out: Path, seed: int, copies: int) -> Path:
     return out / "base"
 
 
+def make_adapter(model: str, out: Path, seed: int) -> Path:
+    """LoRA adapters of a pretrained model, trained on the seed pairs and two variations of each."""
+    pairs = list(Backoffice().prompts("seed"))
+    learned = base.varied(pairs, [str(p.reference) for p in pairs], database(), 2, seed)
+    options = {"lora_rank": 8, "merge": False, "learning_rate": 1e-3, "epochs": 3, "batch_size": 8, "seed": seed}
+    base.train(model, learned, out / "adapter", options)
+    return out / "adapter"
+
+
 def tune(policy: str, seeds: Iterable[int], out: Path, options: argparse.Namespace) -> None:
     """One run per seed, all in one store; a killed one goes on."""
     given = {"epochs": options.epochs, "learning_rate": options.learning_rate, "max_examples": options.examples}
@@ -54,7 +64,7 @@ def tune(policy: str, seeds: Iterable[int], out: Path, options: argparse.Namespa
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["base", "tune"])
+    parser.add_argument("what", choices=["base", "adapter", "tune"])
     parser.add_argument("--policy", default="", help="what is tuned (default: the one that is shipped)")
     parser.add_argument("--out", type=Path, default=Path("backoffice"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
@@ -70,6 +80,8 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     if options.what == "base":
         print(make_base(options.out, options.seeds[0], options.copies))
+    elif options.what == "adapter":
+        print(make_adapter("smollm2", options.out, options.seeds[0]))
     else:
         tune(options.policy, options.seeds, options.out, options)
 
