@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -22,11 +23,17 @@ from tao_reward_sql.values import values_of
 import tao_hub
 
 
-def make_base(out: Path, seed: int, copies: int) -> Path:
-    """A small Llama from scratch, trained on the seed pairs with other values of the same columns put in."""
+def make_base(out: Path, seed: int, copies: int, gold: Path | None = None) -> Path:
+    """A small Llama from scratch, trained on the seed pairs with other values of the same columns put in; with `gold`
+    (what make_backoffice writes to --gold) also on all prompts' queries: the supervised line."""
     suite = Backoffice()
     pairs = list(suite.prompts("seed"))
     queries = [str(p.reference) for p in pairs]
+    if gold is not None:
+        rows = [json.loads(line) for line in gzip.decompress((gold / "prompts.jsonl.gz").read_bytes()).splitlines()]
+        known = {row["id"]: row["query"] for row in rows}
+        pairs += (others := list(suite.prompts("prompts")))
+        queries += [known[p.id] for p in others]
     texts: list[str] = [p.text for split in ("seed", "prompts") for p in suite.prompts(split)]
     texts += 3 * queries + [value for values in values_of(database()).of.values() for value in values]
     start = base.untrained(out / "untrained", texts, seed)
@@ -75,11 +82,12 @@ def main() -> None:
     parser.add_argument("--epochs", type=float)
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--copies", type=int, default=80, help="of each seed pair, with other values")
+    parser.add_argument("--gold", type=Path, help="folder of the prompts' queries: base learns from them, too")
     parser.add_argument("--lora", action="store_true", help="the policy is a pretrained model: train an adapter")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     if options.what == "base":
-        print(make_base(options.out, options.seeds[0], options.copies))
+        print(make_base(options.out, options.seeds[0], options.copies, options.gold))
     elif options.what == "adapter":
         print(make_adapter("smollm2", options.out, options.seeds[0]))
     else:
