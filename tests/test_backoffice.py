@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import sqlite3
+import subprocess
+import sys
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
@@ -139,3 +142,15 @@ def test_the_shipped_policy_answers_a_third_of_the_test() -> None:
     finally:
         match.close()
     assert 0.25 < sum(right) / len(right) < 0.37
+
+
+def test_a_short_quickstart_on_backoffice_learns_and_reports(tmp_path: Path) -> None:
+    asked = ["quickstart", "--suite", "backoffice", "--prompts", "40", "--limit", "20", "--rounds", "1", "--json"]
+    command = [sys.executable, "-m", "tao_hub.cli", *asked]
+    done = subprocess.run(command, cwd=tmp_path, env=os.environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["labels_used"], found["worked_examples"], found["n"], len(found["rounds"])) == (0, 0, 20, 1)
+    assert found["prompted"] is None
+    assert found["stage_seconds"]["update"] > 0
+    assert "sql/repair" in (tmp_path / "report.html").read_text(encoding="utf-8")
