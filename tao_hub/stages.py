@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any, cast
 
 from .components import GroupReward, Strategy
-from .errors import TaoHubError
+from .errors import TaoHubError, UsageError
 from .scoring import score_group, score_pairs
 from .session import OpenReward, Policy, Session
 from .store import Member, Slice, group_context, response_key
@@ -225,6 +225,11 @@ def score(session: Session, part: Slice, members: Sequence[Member], reward: Open
 
 def _score_groups(session: Session, part: Slice, members: Sequence[Member], reward: OpenReward) -> None:
     whole = cast("GroupReward", reward.reward)
+    if whole.uses_reference:
+        raise UsageError(
+            f"{reward.who} scores whole groups by their references: the loop gives groups none. Use `tao-hub score`, "
+            "or a reward that scores candidates one by one"
+        )
     pending: list[tuple[int, bytes, bytes, Score]] = []
     for row, group in session.store.groups(part, members, {"": (reward.row, True)}):
         alive = [c for c in group.candidates if c.error is None]

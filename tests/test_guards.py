@@ -12,7 +12,7 @@ from learner import SOURCE
 from test_loop import plan, settings, write_plan
 
 import tao_hub
-from tao_hub import LabelLeak, Session, tune
+from tao_hub import LabelLeak, Session, UsageError, tune
 from tao_hub.overlap import find_overlap
 from tao_hub.runs import run_report
 
@@ -58,6 +58,9 @@ class Judge(tao_hub.Reward):
         saw("metric", *(p for p, _ in pairs))
         return [float(c.response == p.reference) for p, c in pairs]
 
+class Jury(Vote):
+    uses_reference = True
+
 class Learn(tao_hub.Trainer):
     def update(self, groups, start, out, progress=None):
         saw("trainer", *(g.prompt for g in groups))
@@ -77,6 +80,7 @@ def register_rewards(register):
     register("free", Free)
     register("vote", Vote)
     register("judge", Judge)
+    register("jury", Jury)
 '''
 
 
@@ -128,6 +132,15 @@ def test_a_reward_that_uses_references_is_refused_before_anything_is_drawn(
         name = tune(session, tao_hub.load_plan(spied(data, "spy/free", "judge", allow_labels=True)))
         assert run_report(session, name).data["labels_used"] == 12
     assert set(sys.modules[point.module].SEEN["reward"]) == {None}  # others still see none
+
+
+def test_a_reward_of_groups_that_wants_references_is_told_that_the_loop_has_none(
+    site: Site, tmp_path: Path, data: Path
+) -> None:
+    point = site.add("spy", SPY)
+    refused = pytest.raises(UsageError, match="the loop gives groups none")
+    with Session(tmp_path / "s.db", hub_of(point)) as session, refused:
+        tune(session, tao_hub.load_plan(spied(data, "spy/jury", allow_labels=True)))
 
 
 def test_the_command_refuses_labels_with_code_two_and_allows_them_when_told(
