@@ -26,6 +26,16 @@ def test_the_real_model_answers(smollm2: str) -> None:
     assert answer.finish_reason == "stop"
 
 
+def test_the_real_model_computes_a_shared_prefix_once_also_in_bfloat16(smollm2: str) -> None:
+    import torch
+    from tao_train_trl import checkpoint, shared_prefix
+
+    model, _, _ = checkpoint.load(smollm2, None, "bfloat16")
+    assert shared_prefix.usable(model)  # in bfloat16 two right ways differ by a tenth: that must not rule it out
+    assert model.dtype == torch.bfloat16
+    assert model.config._attn_implementation == "sdpa"
+
+
 def quickstart(folder: Path, *more: str) -> dict[str, Any]:
     asked = ["quickstart", "--prompts", "12", "--limit", "5", "--json", *more]
     command = [sys.executable, "-m", "tao_hub.cli", *asked]
