@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from .ablations import what_each_adds
@@ -34,7 +35,7 @@ def run_report(session: Session, name: str = "") -> Report:
     sealed = next((e.split for e in plan.eval if e.sealed), plan.eval[-1].split if plan.eval else None)
     last = max((e["round"] for e in evals), default=0)
     data: dict[str, Any] = {
-        "title": f"{opened_name(plan.suite_ref)} · {plan.policy}",
+        "title": f"{opened_name(plan.suite_ref)} · {called(plan.policy)}",
         "run": run["name"],
         "status": "done" if run["finished"] else "interrupted",
         "created": run["created"],
@@ -76,6 +77,11 @@ def worked_examples(session: Session, plan: Plan) -> int:
 def _flat(record: dict[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {k: v for k, v in record.items() if not isinstance(v, dict)}
     return {**flat, **record.get("libraries", {})}
+
+
+def called(policy: str) -> str:
+    """What a report calls a policy: its name, or the last part of a folder's path."""
+    return Path(policy).name if Path(policy).is_absolute() else policy
 
 
 def quality_rows(history: History, run: int, done: Eval, name: str, parts: Sequence[str]) -> list[dict[str, Any]]:
