@@ -28,6 +28,7 @@ _HOMES = {
     "ways": "Ways comparison",
     "scaling": "sweep",
     "synthesis": "Synthesis synthesize",
+    "overlap": "find_overlap",
     "recycle": "evaluated_suites run_groups",
     "runs": "run_report",
     "stats": "bootstrap_interval paired_delta proportion_interval",
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from .home import home_folder, model_path
     from .hookspecs import hookimpl
     from .loop import combine, compare, evaluate, generate, rounds_done, run_round, score, tune, update
+    from .overlap import find_overlap
     from .plugins import Hub
     from .records import dump_record, find_record, normalise_text, parse_json, parse_record, value_key
     from .recycle import evaluated_suites, run_groups
@@ -101,7 +103,7 @@ __all__ = [  # noqa: RUF022 - grouped by home
     "combine", "compare", "evaluate", "generate", "run_round", "score", "score_group",
     "score_pairs", "score_rows", "tune", "update",
     "Ways", "comparison", "sweep", "Synthesis", "synthesize",
-    "evaluated_suites", "run_groups", "run_report", "print_report", "render_html", "render_markdown",
+    "evaluated_suites", "find_overlap", "run_groups", "run_report", "print_report", "render_html", "render_markdown",
     "bootstrap_interval", "paired_delta", "proportion_interval", "tidy",
 ]  # fmt: skip
 

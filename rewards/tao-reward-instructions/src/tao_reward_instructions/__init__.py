@@ -1,0 +1,1 @@
+"""Instructions that a program can verify: a reward that checks them, and prompts that hold them."""
