@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .errors import UsageError
 
 if TYPE_CHECKING:
-    from .config import Plan
+    from .config import Plan, Source
     from .store import Store
 
 FORMS = "90s, 10m, 2h (time), 500k-tokens, 2M-tokens (generated in tuning), or n=32 (candidates a prompt and round)"
@@ -46,16 +46,24 @@ def with_n(plan: Plan, n: int) -> Plan:
     Ways that are never used in the same round do not share. Raises UsageError if there are more ways than candidates.
     """
     rounds = range(1, plan.rounds + 1)
-    shares = {}
-    for i, source in enumerate(plan.candidates):
+    tasks = [
+        task if task.candidates is None else
+        task.model_copy(update={"candidates": _with_n(task.candidates, n, rounds)})
+        for task in plan.tasks
+    ]  # fmt: skip
+    return plan.model_copy(update={"candidates": _with_n(plan.candidates, n, rounds), "tasks": tasks})
+
+
+def _with_n(candidates: Sequence[Source], n: int, rounds: range) -> list[Source]:
+    shares = []
+    for source in candidates:
         beside = max(
-            (sum(s.n for s in plan.candidates if s.in_round(r)) for r in rounds if source.in_round(r)), default=source.n
+            (sum(s.n for s in candidates if s.in_round(r)) for r in rounds if source.in_round(r)), default=source.n
         )
-        shares[i] = n * source.n / beside
-    if any(share < 0.5 for share in shares.values()):
-        raise UsageError(f"n={n} is too few for the {len(plan.candidates)} ways to ask of this plan")
-    sources = [s.model_copy(update={"n": max(1, round(shares[i]))}) for i, s in enumerate(plan.candidates)]
-    return plan.model_copy(update={"candidates": sources})
+        shares.append(n * source.n / beside)
+    if any(share < 0.5 for share in shares):
+        raise UsageError(f"n={n} is too few for the {len(candidates)} ways to ask of this plan")
+    return [source.model_copy(update={"n": max(1, round(share))}) for source, share in zip(candidates, shares)]
 
 
 def fitted(plan: Plan) -> Plan:
@@ -85,7 +93,10 @@ def exhausted(plan: Plan, rounds_done: int, seconds: float, tokens: int) -> str:
 def generated_tokens(store: Store, stats: Mapping[str, Any]) -> int:
     """Tokens that were generated for the candidates of a round, from the statistics that the round left."""
     total = 0
-    for policy, source, n in {tuple(member) for member in stats.get("members", [])}:
+    most: dict[tuple[int, int], int] = {}
+    for policy, source, n in stats.get("members", []):  # tasks that ask in one way share its candidates' source
+        most[policy, source] = max(n, most.get((policy, source), 0))
+    for (policy, source), n in most.items():
         sql = "SELECT sum(output_tokens) FROM candidates WHERE policy = ? AND source = ? AND slot < ?"
         row = store.one(sql, [policy, source, n])
         total += int(row[0] or 0) if row else 0

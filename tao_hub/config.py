@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pydantic
 
@@ -22,6 +22,14 @@ else:
 
 class _Table(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+    LATER: ClassVar[frozenset[str]] = frozenset()
+    """Keys left out of the written form where they say nothing: a plan from before they existed keeps its digest."""
+
+    @pydantic.model_serializer(mode="wrap")
+    def _written(self, write: pydantic.SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields = type(self).model_fields
+        silent = {key for key in self.LATER if getattr(self, key) == fields[key].get_default(call_default_factory=True)}
+        return {key: value for key, value in write(self).items() if key not in silent}
 
 
 class _Named(_Table):
@@ -94,11 +102,18 @@ class Training(_Table):
 class EvalUse(_Table):
     """Splits that are measured after each round; `sealed` ones only base and the last round."""
 
+    LATER = frozenset({"label", "max_tokens", "retain"})
+
     suite: str = ""
     options: dict[str, Any] = pydantic.Field(default_factory=dict)
     split: str
     limit: int | None = None
     sealed: bool = False
+    label: str = pydantic.Field("", description="what reports call the suite; default: its name")
+    max_tokens: int | None = pydantic.Field(None, ge=1, description="longest answer; none: the task's")
+    retain: float | None = pydantic.Field(
+        None, gt=0, description="gate: the metric must be shown not to have fallen by so much (0.02: two points)"
+    )
 
 
 class Baseline(_Table):
@@ -109,10 +124,49 @@ class Baseline(_Table):
     options: dict[str, Any] = pydantic.Field(default_factory=dict)
 
 
-class Plan(_Table):
-    """All that decides a run. Same plan, same seed, same plugins: same candidates, scores and report."""
+class Task(_Table):
+    """One task of several: its own suite, and what it has of its own instead of what the plan says for all tasks."""
+
+    LATER = frozenset({
+        "label", "suite_options", "split", "prompts", "max_tokens", "max_examples", "min_total", "candidates",
+        "combine", "rewards", "eval",
+    })  # fmt: skip
+    OWN: ClassVar[tuple[str, ...]] = ("split", "prompts", "max_tokens", "max_examples", "candidates", "combine",
+                                      "rewards")  # fmt: skip
 
     suite: str
+    suite_options: dict[str, Any] = pydantic.Field(default_factory=dict)
+    label: str = pydantic.Field("", description="what reports call the task; default: its suite's name")
+    split: str | None = None
+    prompts: int | None = pydantic.Field(None, ge=1)
+    max_tokens: int | None = pydantic.Field(None, ge=1)
+    max_examples: int | None = pydantic.Field(None, ge=1)
+    min_total: float | None = None
+    candidates: list[Source] | None = None
+    combine: list[Combination] | None = None
+    rewards: list[RewardUse] | None = None
+    eval: list[EvalUse] | None = pydantic.Field(None, description="splits of this task's suite")
+
+    @property
+    def suite_ref(self) -> Ref:
+        return Ref(self.suite, self.suite_options)
+
+    @property
+    def called(self) -> str:
+        return self.label or opened_name(self.suite_ref)
+
+
+class Plan(_Table):
+    """All that decides a run. Same plan, same seed, same plugins: same candidates, scores and report.
+
+    A plan has one task (`suite`), or several `tasks`; then the keys that a task may have of its own, such as
+    `candidates`, hold for all tasks that have none.
+    """
+
+    LATER = frozenset({"tasks", "max_examples"})
+
+    suite: str = ""
+    tasks: list[Task] = pydantic.Field(default_factory=list, description="several tasks, learnt together")
     suite_options: dict[str, Any] = pydantic.Field(default_factory=dict)
     split: str = pydantic.Field("prompts", description="split whose inputs are tuned on")
     prompts: int | None = pydantic.Field(None, ge=1, description="use the first so many prompts; none: all")
@@ -130,6 +184,9 @@ class Plan(_Table):
     drop_overlap: bool = pydantic.Field(False, description="leave out tuning prompts that occur in an eval split")
     timeout: float = pydantic.Field(300.0, gt=0, description="seconds a reward may take for one batch")
     max_tokens: int = pydantic.Field(256, ge=1, description="longest answer when evaluating")
+    max_examples: int | None = pydantic.Field(
+        None, ge=1, description="learn from so many prompts per task and round: those whose answers have the most total"
+    )
     adapt: bool = pydantic.Field(
         False, description="from round 2 on, candidates go to the ways to ask whose candidates were chosen"
     )
@@ -147,6 +204,39 @@ class Plan(_Table):
     def as_dict(self) -> dict[str, Any]:
         return self.model_dump(mode="json")
 
+    def by_task(self) -> dict[str, Plan]:
+        """What the tasks are called → the plan of that task alone. A plan of one task is its own.
+
+        What is measured stays that of the whole run: no task tunes on what another one is measured on.
+        """
+        if not self.tasks:
+            return {opened_name(self.suite_ref): self}
+        alone = {"tasks": [], "eval": self.measured}
+        found = {}
+        for task in self.tasks:
+            own = {key: value for key in Task.OWN if (value := getattr(task, key)) is not None}
+            own |= {"suite": task.suite, "suite_options": task.suite_options}
+            if task.min_total is not None:
+                own["train"] = self.train.model_copy(update={"min_total": task.min_total})
+            found[task.called] = self.model_copy(update=alone | own)
+        return found
+
+    @property
+    def measured(self) -> list[EvalUse]:
+        """All splits that are measured. With several tasks each names its suite: first the tasks' splits (their own
+        `eval`, else those of the plan that name no suite), then those of the plan that name one."""
+        if not self.tasks:
+            return self.eval
+        found = []
+        for task in self.tasks:
+            for use in [use for use in self.eval if not use.suite] if task.eval is None else task.eval:
+                own = {"suite": task.suite, "options": task.suite_options, "label": task.called}
+                longest = use.max_tokens or task.max_tokens
+                found.append(use.model_copy(update={**own, "max_tokens": longest}))
+        return found + [
+            use.model_copy(update={"label": use.label or opened_name(Ref(use.suite))}) for use in self.eval if use.suite
+        ]
+
     @pydantic.field_validator("budget")
     @classmethod
     def _budget(cls, text: str) -> str:
@@ -154,12 +244,49 @@ class Plan(_Table):
         return text
 
     @pydantic.model_validator(mode="after")
+    def _one_task_or_several(self) -> Plan:
+        if not self.tasks:
+            if not self.suite:
+                raise ValueError("suite: Field required (or [[tasks]], each with a suite)")
+            return self
+        if self.suite or self.suite_options:
+            raise ValueError("with [[tasks]] each task has its suite and suite_options: the plan itself has none")
+        scales = sorted({"max_examples", "min_score"} & set(self.train.options))
+        if scales:
+            raise ValueError(
+                f"train.options: {scales} compare totals of different tasks, which are on scales of their own; "
+                "use max_examples and min_total of the tasks"
+            )
+        names = [task.called for task in self.tasks]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"tasks {sorted(twice)} occur twice: give each a label")
+        self._check_measured()
+        return self
+
+    def _check_measured(self) -> None:
+        """Every task is measured, on its own suite; no split twice; one name for one suite."""
+        suites = {task.called: task.suite_ref for task in self.tasks}
+        if named := [task.called for task in self.tasks if any(use.suite or use.options for use in task.eval or [])]:
+            raise ValueError(
+                f"tasks {named}: the eval of a task is of its suite; an [[eval]] of the plan may name another"
+            )
+        seen = set()
+        for use in self.measured:
+            ref = Ref(use.suite, use.options)
+            if suites.setdefault(use.label, ref).digest != ref.digest:
+                raise ValueError(f"eval: two suites are called {use.label!r}: give one a label")
+            if (ref.digest, use.split) in seen:
+                raise ValueError(f"eval: {use.label} {use.split!r} occurs twice")
+            seen.add((ref.digest, use.split))
+
+    @pydantic.model_validator(mode="after")
     def _distinct_labels(self) -> Plan:
-        for number in range(1, self.rounds + 1):
-            keys = [r.key for r in self.rewards if r.in_round(number)]
-            twice = {k for k in keys if keys.count(k) > 1}
-            if twice:
-                raise ValueError(f"rewards {sorted(twice)} occur twice in round {number}: give each a label")
+        for name, task in self.by_task().items():
+            for number in range(1, self.rounds + 1):
+                keys = [r.key for r in task.rewards if r.in_round(number)]
+                if twice := {k for k in keys if keys.count(k) > 1}:
+                    where = f"task {name}: " if self.tasks else ""
+                    raise ValueError(f"{where}rewards {sorted(twice)} occur twice in round {number}: give each a label")
         return self
 
 
@@ -175,12 +302,26 @@ def load_plan(source: Path | Mapping[str, Any], overrides: Mapping[str, Any] | N
             raise UsageError(f"{source}: not TOML: {error}") from error
     else:
         data = dict(source)
-    data.update(overrides or {})
+    _override(data, overrides or {})
     try:
         return Plan.model_validate(data)
     except pydantic.ValidationError as error:
         lines = "\n".join(f"  {'.'.join(map(str, e['loc'])) or '(file)'}: {e['msg']}" for e in error.errors())
         raise UsageError(f"{where}:\n{lines}\n`tao-hub tune --init FILE` writes a commented example") from error
+
+
+def _override(data: dict[str, Any], overrides: Mapping[str, Any]) -> None:
+    """Set keys of a plan; what a task has of its own gives way too."""
+    data.update(overrides)
+    if isinstance(data.get("tasks"), list):
+        own = {key: value for key, value in overrides.items() if key in Task.OWN}
+        data["tasks"] = [{**t, **{k: v for k, v in own.items() if k in t}} if isinstance(t, dict) else t
+                         for t in data["tasks"]]  # fmt: skip
+
+
+def opened_name(suite: Ref) -> str:
+    """The name of a suite without that of its plugin."""
+    return suite.name.rsplit("/", 1)[-1]
 
 
 def parse_options(pairs: Sequence[str]) -> dict[str, Any]:

@@ -14,6 +14,30 @@ from .types import Prompt, Ref
 SHOWN = 20  # overlapping prompts listed in the error
 
 
+def check(session: Session, plan: Plan) -> None:
+    """All guards of a run, task by task. Raises LabelLeak, or UsageError where two tasks have a prompt in common."""
+    parts: dict[str, Slice] = {}
+    for called, task in plan.by_task().items():
+        guard_labels(session, task)
+        part = tuning_slice(session, task, check=True)
+        for other, there in parts.items():
+            if common := _common(session, part, there):
+                raise UsageError(
+                    f"tasks {other} and {called} have a prompt in common ({common}): one policy cannot learn two "
+                    "answers to it. Leave it out of one of them"
+                )
+        parts[called] = part
+
+
+def _common(session: Session, one: Slice, other: Slice) -> str:
+    sql = (
+        "SELECT a.item FROM items a JOIN items b ON b.prompt = a.prompt AND b.suite = ? AND b.split = ? AND "
+        "b.position < ? WHERE a.suite = ? AND a.split = ? AND a.position < ? LIMIT 1"
+    )
+    found = session.store.one(sql, [*other.where, *one.where])
+    return str(found[0]) if found else ""
+
+
 def guard_labels(session: Session, plan: Plan) -> None:
     """Refuse rewards that use references. Raises LabelLeak."""
     if plan.allow_labels:
@@ -29,6 +53,10 @@ def guard_labels(session: Session, plan: Plan) -> None:
 
 def labels_used(session: Session, plan: Plan) -> int:
     """How many references the tuning itself can see: 0 unless labels were allowed and a reward uses them."""
+    return sum(_labels_used(session, task) for task in plan.by_task().values())
+
+
+def _labels_used(session: Session, plan: Plan) -> int:
     seen = any(session.reward(use.ref, plan.suite_ref).reward.uses_reference for use in plan.rewards)
     if not seen:
         return 0
@@ -68,7 +96,8 @@ def overlap(session: Session, plan: Plan) -> dict[str, str]:
     held_out = []
     for use in plan.eval:
         suite = Ref(use.suite, use.options) if use.suite else plan.suite_ref
-        held_out += [(f"{use.split}:{name}", p.text) for name, p in _named(session, suite, use.split)]
+        where = f"{use.label} {use.split}".strip()
+        held_out += [(f"{where}:{name}", p.text) for name, p in _named(session, suite, use.split)]
     tuning = ((name, p.text) for name, p in _named(session, plan.suite_ref, plan.split))
     return find_overlap(tuning, held_out)
 

@@ -19,8 +19,20 @@ GROWTH = 1.5  # chosen answers or the model's own, to what they were
 def warnings(data: Row) -> list[str]:
     """One sentence per thing a user should look at, from the report's own numbers (see `run_report`)."""
     rounds = [r for r in data.get("rounds", []) if isinstance(r, Mapping)]
-    found = [f"round {r['number']}: {text}" for r in rounds for text in _round(r)]
-    return [*found, *_growth(data), *_overoptimised(data, rounds)]
+    found = [f"round {r['number']}: {text}" for r in rounds for text in _tasks(r)]
+    fell = list(_overoptimised(data, rounds, data.get("primary") or {}))
+    for task in data.get("tasks", []):  # rewards and metric of one task say nothing about those of another
+        own = [{**t, "number": r["number"]} for r in rounds for t in r.get("tasks", []) if t["label"] == task["label"]]
+        fell += _overoptimised(data, own, {**task, "suite": task["label"]})
+    return [*found, *_growth(data), *fell]
+
+
+def _tasks(r: Row) -> Iterator[str]:
+    """What looks wrong in a round, task by task where there are several."""
+    if "tasks" not in r:
+        yield from _round(r)
+    for task in r.get("tasks", []):
+        yield from (f"{task['label']}: {text}" for text in _round(task))
 
 
 def _round(r: Row) -> Iterator[str]:
@@ -55,26 +67,33 @@ def _growth(data: Row) -> Iterator[str]:
     tokens = {
         q["label"]: q["output_tokens"] for q in data.get("quality", [])
         if q["split"] == primary.get("split") and q.get("output_tokens")
+        and q.get("suite") == primary.get("suite", q.get("suite"))
     }  # fmt: skip
     before, after = tokens.get(primary.get("before_label")), tokens.get(primary.get("after_label"))
     if before and after and after > GROWTH * before:
         yield f"answers grew from {before:.0f} to {after:.0f} tokens: inference costs that much more"
 
 
-def _overoptimised(data: Row, rounds: Sequence[Row]) -> Iterator[str]:
+def _overoptimised(data: Row, rounds: Sequence[Row], primary: Row) -> Iterator[str]:
     """Rewards of the chosen answers up from one round to the next, and the metric significantly down."""
     fell = {
         d["after_label"]: d for d in data.get("deltas", [])
-        if d.get("verdict") == "regressed" and d["metric"] == (data.get("primary") or {}).get("metric")
+        if d.get("verdict") == "regressed" and d["metric"] == primary.get("metric")
+        and d.get("suite") == primary.get("suite", d.get("suite"))
     }  # fmt: skip
     for before, after in pairwise(rounds):
         rose = _chosen(after) > _chosen(before)
         delta = fell.get(f"round {after['number']}")
         if rose and delta and delta["before_label"] == f"round {before['number']}":
             yield (
-                f"round {after['number']}: rewards rose while {delta['metric']} fell on {delta['split']}: the rewards "
-                "are being optimised, not the task (keep = \"best\" goes back)"
+                f"round {after['number']}: rewards rose while {delta['metric']} fell on {_where(delta, rounds)}: the "
+                "rewards are being optimised, not the task (keep = \"best\" goes back)"
             )
+
+
+def _where(delta: Row, rounds: Sequence[Row]) -> str:
+    """The split, and its suite where the run has several tasks."""
+    return f"{delta['suite']} {delta['split']}" if rounds[0].keys() & {"label", "tasks"} else str(delta["split"])
 
 
 def _chosen(r: Row) -> float:

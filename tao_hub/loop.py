@@ -2,38 +2,39 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from hashlib import blake2b
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from .budget import exhausted, fitted, generated_tokens
-from .compose import compose
-from .config import EvalUse, Plan
-from .errors import NothingToLearn, TaoHubError
+from .config import EvalUse, Plan, opened_name
 from .exploring import ways
-from .guards import guard_labels, tuning_slice
+from .guards import check, tuning_slice
 from .history import Eval, History
-from .judging import judged_by
-from .session import OpenReward, Policy, Session
+from .learning import Drawn, update
+from .session import Policy, Session
 from .stages import combine, generate, score
 from .stats import alpha_spent
 from .stats import compare as compare_items
-from .store import Member, Slice
-from .tally import RoundStats
-from .types import Delta, Group, Ref, Sampling, canonical_json, digest
+from .types import Delta, Ref, Sampling, digest
 
 __all__ = ["combine", "compare", "evaluate", "generate", "run_round", "score", "tune", "update"]
 
 
 def run_round(session: Session, plan: Plan, run: int, number: int, before: Policy, start: Policy) -> Policy:
     """One round: prompts → candidates → scores → update. Everything already in the store is not done again."""
-    part = tuning_slice(session, plan)
     History(session.store).begin_round(run, number, plan.as_dict(), before)
-    asked = ways(session.store, plan, run, number)
+    drawn = [draw(session, called, task, run, number, before, start) for called, task in plan.by_task().items()]
+    return update(session, plan, run, number, drawn, before, start)
+
+
+def draw(
+    session: Session, called: str, plan: Plan, run: int, number: int, before: Policy, start: Policy
+) -> Drawn:  # fmt: skip
+    """The candidates and scores of one task in a round; `plan` is the task's own (`Plan.by_task`)."""
+    part = tuning_slice(session, plan)
+    asked = ways(session.store, plan, run, number, called, part)
     members = [
         generate(session, part, before if way.source.policy == "current" else start, way.ref,
                  way.source.sampling(plan.seed), way.n, plan.suite_ref)
@@ -46,105 +47,7 @@ def run_round(session: Session, plan: Plan, run: int, number: int, before: Polic
             members.append(combine(session, part, before, members, rewards, combination.ref, plan.suite_ref))
             for reward in rewards.values():
                 score(session, part, members, reward)
-    return update(session, plan, run, number, part, members, rewards, before, start, [way.index for way in asked])
-
-
-def update(
-    session: Session,
-    plan: Plan,
-    run: int,
-    number: int,
-    part: Slice,
-    members: Sequence[Member],
-    rewards: Mapping[str, OpenReward],
-    before: Policy,
-    start: Policy,
-    asked: Sequence[int] = (),
-) -> Policy:
-    """Scored groups → the next policy. An update that the store already holds (same groups, same start) is reused."""
-    history = History(session.store)
-    uses = [use for use in plan.rewards if use.in_round(number)]
-    labels = {key: (r.row, r.whole_groups) for key, r in rewards.items()}
-
-    def groups() -> Iterator[tuple[int, Group]]:
-        for row, group in session.store.groups(part, members, labels):
-            yield row, compose(group, uses, plan.train.min_total)
-
-    origin = start if plan.train.start == "base" else before
-    trainer_ref = session.hub.resolve("trainer", Ref(plan.train.name, _seeded(session, plan)))
-    seen = RoundStats()
-    online = session.hub.trainer(trainer_ref).online
-    made_by: list[Any] = [session.hub.identity("trainer", trainer_ref), origin.digest]
-    if online:  # what it will draw is scored by these, and no group says so
-        identities = [session.hub.identity("reward", rewards[use.key].ref) for use in uses]
-        made_by += [identities, [use.model_dump(mode="json") for use in uses], plan.train.min_total]
-    total = blake2b(canonical_json(made_by).encode(), digest_size=16)
-    for row, group in groups():
-        total.update(seen.add(row, group))
-    update_digest = total.hexdigest()
-    history.choose(run, number, seen.chosen)
-    done = history.trained(update_digest)
-    if done is None:
-        if not seen.chosen and not online:
-            raise NothingToLearn(f"round {number} has nothing to learn from: {seen.reasons() or 'no candidates'}")
-        session.free_generator()
-        out = models_folder(session) / update_digest[:16]
-        judge = judged_by(session, part, uses, rewards, plan.train.min_total) if online else None
-        after_ref = train(session, trainer_ref, groups, origin, out, judge)
-    else:
-        after_ref = session.store.policy_of(done)[1]
-    after = session.policy(after_ref)
-    stats = {**seen.as_dict(uses, part.count), "members": [[m.policy, m.source, m.n] for m in members],
-             "ways": list(asked)}  # fmt: skip
-    history.end_round(run, number, after, update_digest, stats)
-    return after
-
-
-def train(
-    session: Session,
-    trainer_ref: Ref,
-    groups: Any,
-    origin: Policy,
-    out: Path,
-    judge: Callable[[Group], Group] | None = None,
-) -> Ref:
-    """Run the trainer on `groups()`, unless a finished update already lies in `out` (killed before the store heard)."""
-    marker = out.with_suffix(".ref.json")
-    if marker.exists() and out.exists():
-        saved = json.loads(marker.read_text(encoding="utf-8"))
-        return Ref(saved["name"], saved["options"])
-    trainer = session.hub.trainer(trainer_ref)
-    trainer.judge = judge
-    if not trainer.resumes:
-        shutil.rmtree(out, ignore_errors=True)  # what an interrupted update left
-    out.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with session.timed("update"):
-            after = trainer.update((g for _, g in groups()), origin.ref, out, session.progress)
-    except (KeyboardInterrupt, TaoHubError):
-        raise
-    except Exception as error:
-        raise TaoHubError(f"trainer {trainer_ref.name} failed: {type(error).__name__}: {error}") from error
-    finally:
-        trainer.close()
-    temporary = marker.with_suffix(".tmp")
-    temporary.write_text(canonical_json({"name": after.name, "options": dict(after.options)}), encoding="utf-8")
-    temporary.replace(marker)
-    return after
-
-
-def models_folder(session: Session) -> Path:
-    """Where a workspace keeps its tuned policies: beside the store."""
-    path = session.store.path.resolve()
-    return path.parent / f"{path.stem}-models"
-
-
-def _seeded(session: Session, plan: Plan) -> dict[str, Any]:
-    """Trainer options, with the plan's seed where the trainer has one and the plan names none."""
-    options = dict(plan.train.options)
-    if "seed" in session.hub.find("trainer", plan.train.name).load().Options.model_fields:
-        options.setdefault("seed", plan.seed)
-    return options
+    return Drawn(called, plan, number, part, members, rewards, [way.index for way in asked])
 
 
 def evaluate(
@@ -168,8 +71,13 @@ def evaluate(
     return History(session.store).add_eval(run, number, label, part, policy, member, metric.row)
 
 
-def compare(session: Session, run: int, suite: Ref, before: Eval, after: Eval, look: int = 1) -> list[Delta]:
-    """Deltas of the metric and its parts on identical items; α is spent over looks at the same split."""
+def compare(
+    session: Session, run: int, suite: Ref, before: Eval, after: Eval, look: int = 1, called: str = ""
+) -> list[Delta]:
+    """Deltas of the metric and its parts on identical items; α is spent over looks at the same split.
+
+    `called` is what reports call the suite, if not by its name.
+    """
     opened, _ = session.suite(suite)
     history = History(session.store)
     old, new = history.eval_items(before.row), history.eval_items(after.row)
@@ -177,16 +85,12 @@ def compare(session: Session, run: int, suite: Ref, before: Eval, after: Eval, l
     for part in (None, *opened.metric_parts):
         name = part or opened.metric_name
         delta = compare_items(
-            _values(old, part), _values(new, part), metric=name, suite=opened_name(suite),
+            _values(old, part), _values(new, part), metric=name, suite=called or opened_name(suite),
             alpha=alpha_spent(look) if look > 1 else 0.05, note=f"look {look}" if look > 1 else "",
         )  # fmt: skip
         history.add_delta(run, before.label, after.label, suite, after.split, delta)
         deltas.append(delta)
     return deltas
-
-
-def opened_name(suite: Ref) -> str:
-    return suite.name.rsplit("/", 1)[-1]
 
 
 def _values(items: Sequence[Mapping[str, Any]], part: str | None) -> dict[Any, float | None]:
@@ -203,18 +107,17 @@ def tune(session: Session, plan: Plan, *, run: str = "", command: str = "") -> s
     from .environment import describe, watch
 
     began, plan = time.monotonic(), fitted(plan)
-    guard_labels(session, plan)
-    tuning_slice(session, plan, check=True)
+    check(session, plan)
     name = run or run_name(plan)
     history = History(session.store)
     row = history.begin(name, plan.as_dict(), command, describe(session.hub))
     with watch(session, history, row):
         start = session.policy(session.hub.policy(plan.policy, plan.policy_options))
-        measured = [measure(session, plan, row, start, "base", 0, use) for use in plan.eval]
+        measured = [measure(session, plan, row, start, "base", 0, use) for use in plan.measured]
         compared = [[base] for base in measured]
         for baseline in plan.baselines:
             way = Ref(baseline.strategy, baseline.options)
-            for use, others in zip(plan.eval, compared):
+            for use, others in zip(plan.measured, compared):
                 others.append(measure(session, plan, row, start, baseline.label, 0, use, way))
         policy = start
         tuned: list[Policy] = []
@@ -224,11 +127,11 @@ def tune(session: Session, plan: Plan, *, run: str = "", command: str = "") -> s
                 break
             policy = run_round(session, plan, row, number, policy, start)
             tuned.append(policy)
-            for use, others in zip(plan.eval, compared):
+            for use, others in zip(plan.measured, compared):
                 if not use.sealed:
                     others.append(_after(session, plan, row, policy, number, use, others))
         kept = kept_round(session, plan, row)
-        for use, others in zip(plan.eval, compared):
+        for use, others in zip(plan.measured, compared):
             if use.sealed and kept:
                 _after(session, plan, row, tuned[kept - 1], kept, use, others)
         history.finish(row)
@@ -243,7 +146,7 @@ def _after(
     look = looks(session, run, suite_of(plan, use), use.split, number)
     for before in others:
         if before.round in (0, number - 1):  # base, the baselines, and the round before
-            compare(session, run, suite_of(plan, use), before, after, look=look)
+            compare(session, run, suite_of(plan, use), before, after, look, use.label)
     return after
 
 
@@ -276,17 +179,27 @@ def best_of(levels: Mapping[int, float]) -> int:
 
 
 def round_levels(session: Session, plan: Plan, run: int) -> dict[int, float]:
-    """Mean metric by round on the first split that is no sealed one; an item that failed counts as 0."""
-    use = next((use for use in plan.eval if not use.sealed), None)
-    if use is None:
-        return {}
-    row, history = session.suite(suite_of(plan, use))[1], History(session.store)
-    levels = {}
-    for e in history.evals(run):
-        if e["split"] == use.split and e["suite_row"] == row and 0 < e["round"] <= plan.rounds:
-            values = [item["value"] or 0.0 for item in history.eval_items(e["id"])]
-            levels[e["round"]] = sum(values) / len(values) if values else 0.0
-    return levels
+    """Mean metric by round on the first split that is no sealed one; an item that failed counts as 0.
+
+    Of several tasks it is the mean over tasks, each on its own first open split.
+    """
+    history = History(session.store)
+    evals, by_round = history.evals(run), dict[int, list[float]]()
+    uses = [use for splits in splits_by_task(plan).values() if (use := next((u for u in splits if not u.sealed), None))]
+    for use in uses:
+        row = session.suite(suite_of(plan, use))[1]
+        for e in evals:
+            if e["split"] == use.split and e["suite_row"] == row and 0 < e["round"] <= plan.rounds:
+                values = [item["value"] or 0.0 for item in history.eval_items(e["id"])]
+                by_round.setdefault(e["round"], []).append(sum(values) / len(values) if values else 0.0)
+    return {number: sum(found) / len(found) for number, found in by_round.items() if len(found) == len(uses)}
+
+
+def splits_by_task(plan: Plan) -> dict[str, list[EvalUse]]:
+    """What is measured of each task's suite. A plan of one task: all that is measured."""
+    if not plan.tasks:
+        return dict.fromkeys(plan.by_task(), plan.eval)
+    return {task.called: [u for u in plan.measured if suite_of(plan, u) == task.suite_ref] for task in plan.tasks}
 
 
 def rounds_done(session: Session, plan: Plan) -> int:
@@ -314,7 +227,7 @@ def measure(
     """Evaluate `policy` on one of the plan's eval splits."""
     return evaluate(
         session, suite_of(plan, use), use.split, policy, run=run, label=label, number=number, strategy=strategy,
-        max_tokens=plan.max_tokens, limit=use.limit,
+        max_tokens=use.max_tokens or plan.max_tokens, limit=use.limit,
     )  # fmt: skip
 
 
@@ -322,4 +235,4 @@ def run_name(plan: Plan) -> str:
     """Name of a plan's run: the same plan with more rounds is the same run, so it goes on where it ended."""
     free = ("rounds", "timeout", "budget", "keep", "patience")  # how far it goes, not what it is
     same = {k: v for k, v in plan.as_dict().items() if k not in free}
-    return f"{opened_name(plan.suite_ref)}-{Path(plan.policy).stem}-s{plan.seed}-{digest(same)[:6]}"
+    return f"{'+'.join(plan.by_task())}-{Path(plan.policy).stem}-s{plan.seed}-{digest(same)[:6]}"

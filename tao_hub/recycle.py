@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from .compose import compose
-from .config import load_plan
+from .config import Plan, load_plan
 from .errors import UsageError
 from .guards import tuning_slice
 from .history import History
+from .learning import Drawn
 from .session import Session
-from .store import Member, Store
+from .store import Member, Slice, Store
+from .tally import of_task
 from .types import Group, Ref
 
 
@@ -27,14 +29,18 @@ def run_groups(session: Session, run: str = "") -> Iterator[Group]:
     rounds = [r for r in history.rounds(found["id"]) if r["after"] is not None]
     if not rounds:
         raise UsageError(f"run {found['name']!r} has no finished round; `tao-hub tune` goes on with it")
-    part = tuning_slice(session, plan)
+    parts = {called: tuning_slice(session, task) for called, task in plan.by_task().items()}
     for done in rounds:
-        uses = [use for use in plan.rewards if use.in_round(done["number"])]
-        opened = {use.key: session.informed(session.reward(use.ref, plan.suite_ref), part) for use in uses}
-        labels = {key: (reward.row, reward.whole_groups) for key, reward in opened.items()}
-        members = [Member(*m) for m in done["stats"].get("members", [])]
-        for _, group in session.store.groups(part, members, labels):
-            yield compose(group, uses, plan.train.min_total)
+        for called, task in plan.by_task().items():
+            yield from (group for _, group in drawn_in(session, called, task, parts[called], done).groups(session))
+
+
+def drawn_in(session: Session, called: str, plan: Plan, part: Slice, done: Mapping[str, Any]) -> Drawn:
+    """What a finished round (of `History.rounds`) drew for a task, opened again from the store."""
+    uses = [use for use in plan.rewards if use.in_round(done["number"])]
+    opened = {use.key: session.informed(session.reward(use.ref, plan.suite_ref), part) for use in uses}
+    members = [Member(*m) for m in of_task(done["stats"], called).get("members", [])]
+    return Drawn(called, plan, done["number"], part, members, opened)
 
 
 def evaluated_suites(store: Store) -> list[Ref]:

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 TEMPLATES = Path(__file__).parent / "templates"
-VERDICTS = {"improved": ("▲", "green"), "regressed": ("▼", "red"), "inconclusive": ("●", "dim")}
+VERDICTS = {
+    "improved": ("▲", "green"), "regressed": ("▼", "red"), "inconclusive": ("●", "dim"),
+    "kept": ("✓", "green"), "lost": ("✗", "red"), "not shown": ("✗", "yellow"), "not measured": ("✗", "yellow"),
+}  # fmt: skip
 
 
 def render_html(data: Mapping[str, Any]) -> str:
@@ -53,6 +56,7 @@ def _view(data: Mapping[str, Any]) -> dict[str, Any]:
         "data": safe, "headline": figures.headline(safe), "curve": figures.curve(safe), "forest": figures.forest(safe),
         "fields": figures.fields(safe), "adds": figures.adds(safe), "costs": figures.costs(safe),
         "stages": figures.stages(safe), "plain": figures.plain_metrics(safe), "facts": _facts(safe),
+        "gates": _gate_rows(safe),
     }  # fmt: skip
 
 
@@ -101,7 +105,7 @@ def print_report(data: Mapping[str, Any], console: Console) -> None:
     if view["headline"]:
         _print_headline(view["headline"], console)
     console.print(Text(" · ".join(_facts(safe)), style="dim"))
-    for draw in (_deltas, _quality, _gap, _compute, _external, _adds, _rounds):
+    for draw in (_gates, _deltas, _quality, _gap, _compute, _external, _adds, _rounds):
         table = draw(view)
         if table is not None:
             console.print()
@@ -189,6 +193,29 @@ def _deltas(view: Mapping[str, Any]) -> Table | None:
             cells = (f"{item['before']} → {item['after']}", item["delta"], item["interval"], item["p"])
             _add(table, Text.assemble(compared, ("\n" + on, "dim")), *cells, figures.number(row.get("n")),
                  _verdict(row.get("verdict")))  # fmt: skip
+    return table
+
+
+def _gate_rows(data: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Retention gates in words: levels, delta with its one-sided bounds, and what might be lost."""
+    plain, drawn = figures.plain_metrics(data), []
+    for row in figures.rows(data, "gates"):
+        own = str(row.get("metric")) in plain
+        delta, bounds = figures.change({**row, "low": row.get("lower"), "high": row.get("upper")}, own)
+        levels = {key: figures.level(row.get(key), own) for key in ("before", "after")}
+        margin = figures.number(row["margin"]) if own else f"{figures.number(100 * row['margin'])} pp"
+        drawn.append({"row": row, "delta": delta, "bounds": bounds, "margin": margin, **levels})
+    return drawn
+
+
+def _gates(view: Mapping[str, Any]) -> Table | None:
+    if not view["gates"]:
+        return None
+    table = _table("Retention", "measured<", "levels", "delta", "bounds", "may lose", "n", "verdict")
+    for item in view["gates"]:
+        on = " ".join(str(item["row"][key]) for key in ("suite", "split", "metric"))
+        cells = (f"{item['before']} → {item['after']}", item["delta"], item["bounds"], item["margin"])
+        _add(table, on, *cells, figures.number(item["row"].get("n")), _verdict(item["row"]["verdict"]))
     return table
 
 

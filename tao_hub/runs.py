@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import health
+from . import across, health
 from .ablations import what_each_adds
 from .compose import compose
-from .config import Plan, Source, load_plan
+from .config import Plan, Source, load_plan, opened_name
 from .errors import UsageError
 from .guards import labels_used, tuning_slice
 from .history import Eval, History
-from .loop import kept_round, opened_name
+from .loop import kept_round, splits_by_task, suite_of
+from .recycle import drawn_in
 from .session import Session
 from .stats import paired_delta, proportion_interval
-from .store import Member, load_prompt
+from .store import load_prompt
+from .tally import of_task
 from .types import Report
 
 EXAMPLES = 3
@@ -28,15 +30,15 @@ def run_report(session: Session, name: str = "") -> Report:
     history = History(session.store)
     run = history.find(name)
     plan = load_plan(run["plan"])
-    suite, _ = session.suite(plan.suite_ref)
     evals = history.evals(run["id"])
+    split_of = {(m.suite_row, m.use.split): m for m in across.splits(session, plan, evals)}
     rounds = history.rounds(run["id"])
     seconds = history.seconds(run["id"])
     peak = seconds.pop("peak_memory_mb", None)
-    sealed = next((e.split for e in plan.eval if e.sealed), plan.eval[-1].split if plan.eval else None)
-    last = max((e["round"] for e in evals if e["split"] == sealed), default=0)
+    quality = [row for e in evals for row in _measured(session, history, e, split_of)]
+    deltas = _deltas(session, history, run["id"], plan, evals)
     data: dict[str, Any] = {
-        "title": f"{opened_name(plan.suite_ref)} · {called(plan.policy)}",
+        "title": f"{' + '.join(plan.by_task())} · {called(plan.policy)}",
         "run": run["name"],
         "status": "done" if run["finished"] else "interrupted",
         "created": run["created"],
@@ -55,20 +57,58 @@ def run_report(session: Session, name: str = "") -> Report:
             for p in session.hub.plugins if not p.error
         ],
         "config": json.dumps(plan.as_dict(), indent=1, ensure_ascii=False),
-        "quality": [row for e in evals for row in _quality(history, e, suite.metric_name, suite.metric_parts)],
-        "deltas": _deltas(history, run["id"], plan, evals, [suite.metric_name, *suite.metric_parts]),
+        "quality": quality,
+        "deltas": deltas,
         "rounds": [_round(r, plan) for r in rounds if r["after"] is not None],
-        "examples": _examples(session, history, plan, evals, sealed),
     }  # fmt: skip
+    if plan.tasks:
+        data |= _of_several(session, history, plan, run, evals, data)
+    else:
+        data |= _of_one(session, history, plan, run, evals)
+    if gates := across.gates(session, plan, run["id"]):
+        data["gates"] = gates
+    data["warnings"] = [*data.get("warnings", []), *health.warnings(data)]
+    return Report(run["name"], data["title"], data)
+
+
+def _of_one(
+    session: Session, history: History, plan: Plan, run: dict[str, Any], evals: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    """What the report of one task shows of its primary split: the first sealed one, else the last."""
+    suite, _ = session.suite(plan.suite_ref)
+    sealed = next((e.split for e in plan.eval if e.sealed), plan.eval[-1].split if plan.eval else None)
+    last = max((e["round"] for e in evals if e["split"] == sealed), default=0)
+    data: dict[str, Any] = {"examples": _examples(session, history, [e for e in evals if e["split"] == sealed])}
     if sealed and last:
-        data["adds"] = what_each_adds(history, run, sealed, suite.metric_name, opened_name(plan.suite_ref))
+        name = opened_name(plan.suite_ref)
+        data["adds"] = what_each_adds(history, run, sealed, suite.metric_name, name)
         data["primary"] = {
-            "suite": opened_name(plan.suite_ref), "split": sealed, "metric": suite.metric_name,
+            "suite": name, "split": sealed, "metric": suite.metric_name,
             "sealed": any(e.sealed and e.split == sealed for e in plan.eval), "before_label": "base",
             "after_label": f"round {last}",
         }  # fmt: skip
-    data["warnings"] = health.warnings(data)
-    return Report(run["name"], data["title"], data)
+    return data
+
+
+def _of_several(
+    session: Session, history: History, plan: Plan, run: dict[str, Any], evals: Sequence[dict[str, Any]],
+    data: dict[str, Any],
+) -> dict[str, Any]:  # fmt: skip
+    """What the report of several tasks shows: the macro rows before those of the suites, and examples of each task."""
+    found: dict[str, Any] = {"tasks": [], "examples": []}
+    for name, uses in splits_by_task(plan).items():
+        if uses:
+            use = next((use for use in uses if use.sealed), uses[-1])
+            suite, row = session.suite(suite_of(plan, use))
+            here = [e for e in evals if e["suite_row"] == row and e["split"] == use.split]
+            examples = _examples(session, history, here)
+            found["tasks"].append({"label": name, "split": use.split, "metric": suite.metric_name})
+            found["examples"] += [{**one, "id": f"{name} {one['id']}"} for one in examples]
+    macro = across.macro(session, plan, run["id"], data["deltas"], data["quality"])
+    if macro:
+        found |= {key: macro[key] for key in ("primary", "warnings") if macro[key]}
+        found |= {key: [*macro[key], *data[key]] for key in ("quality", "deltas")}
+    return found
 
 
 def _tuned(session: Session, plan: Plan, run: int, rounds: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
@@ -84,8 +124,12 @@ def _tuned(session: Session, plan: Plan, run: int, rounds: Sequence[dict[str, An
 
 def worked_examples(session: Session, plan: Plan) -> int:
     """How many worked examples (inputs with answers) the prompts of a plan's strategies hold."""
-    given = [s.ref for s in plan.candidates if not s.own_examples]  # its own answers are nobody's work
-    return max((session.strategy(ref, plan.suite_ref)[0].worked_examples() for ref in given), default=0)
+
+    def shown(task: Plan) -> int:
+        given = [s.ref for s in task.candidates if not s.own_examples]  # its own answers are nobody's work
+        return max((session.strategy(ref, task.suite_ref)[0].worked_examples() for ref in given), default=0)
+
+    return sum(map(shown, plan.by_task().values()))
 
 
 def _flat(record: dict[str, Any]) -> dict[str, Any]:
@@ -103,7 +147,18 @@ def quality_rows(history: History, run: int, done: Eval, name: str, parts: Seque
     return next(_quality(history, e, name, parts) for e in history.evals(run) if e["id"] == done.row)
 
 
-def _quality(history: History, e: dict[str, Any], name: str, parts: Sequence[str]) -> list[dict[str, Any]]:
+def _measured(
+    session: Session, history: History, e: dict[str, Any], split_of: Mapping[tuple[int, str], across.Measured]
+) -> list[dict[str, Any]]:
+    """Report rows of an eval by its own suite's metric, under the name that the plan gives the suite."""
+    suite = session.suite(history.suite_ref(e["suite_row"]))[0]
+    known = split_of.get((e["suite_row"], e["split"]))
+    return _quality(history, e, suite.metric_name, suite.metric_parts, known.called if known else "")
+
+
+def _quality(
+    history: History, e: dict[str, Any], name: str, parts: Sequence[str], suite: str = ""
+) -> list[dict[str, Any]]:
     items = history.eval_items(e["id"])
     tokens = [i["output_tokens"] for i in items if i["output_tokens"] is not None]
     seconds = [i["seconds"] for i in items if i["seconds"] is not None]
@@ -121,8 +176,8 @@ def _quality(history: History, e: dict[str, Any], name: str, parts: Sequence[str
             spread = paired_delta([0.0] * len(values), values)
             low, high = spread.low, spread.high
         rows.append({
-            "label": e["label"], "suite": e["suite"].rsplit("/", 1)[-1], "split": e["split"], "metric": part or name,
-            "value": mean, "low": low, "high": high, "n": len(values),
+            "label": e["label"], "suite": suite or e["suite"].rsplit("/", 1)[-1], "split": e["split"],
+            "metric": part or name, "value": mean, "low": low, "high": high, "n": len(values),
             "errors": sum(i["value"] is None for i in items),
             "truncated": sum(i["finish_reason"] == "length" for i in items),
             "output_tokens": sum(tokens) / len(tokens) if tokens else None,
@@ -138,19 +193,25 @@ def _value(item: dict[str, Any], part: str | None) -> float:
 
 
 def _deltas(
-    history: History, run: int, plan: Plan, evals: Sequence[dict[str, Any]], names: Sequence[str]
+    session: Session, history: History, run: int, plan: Plan, evals: Sequence[dict[str, Any]]
 ) -> list[dict[str, Any]]:
     """Deltas of a run: the sealed splits first, each with its metric before the metric's parts."""
-    metrics = {name: i for i, name in enumerate(names)}
     order = {e["label"]: i for i, e in enumerate(evals)}
-    sealed = {e.split for e in plan.eval if e.sealed}
-    rows = [{**d, "sealed": d["split"] in sealed} for d in history.deltas(run)]
-    splits = [e.split for e in plan.eval if e.sealed] + [e.split for e in plan.eval]
+    uses = [(use.label or opened_name(suite_of(plan, use)), use) for use in plan.measured]
+    splits = [(name, use.split) for name, use in sorted(uses, key=lambda u: not u[1].sealed)]
+    sealed = {(name, use.split) for name, use in uses if use.sealed}
+    metrics: dict[str, list[str]] = {}
+    for name, use in uses:
+        suite = session.suite(suite_of(plan, use))[0]
+        metrics[name] = [suite.metric_name, *suite.metric_parts]
 
     def rank(d: dict[str, Any]) -> tuple[int, ...]:
-        at = splits.index(d["split"]) if d["split"] in splits else len(splits)
-        return (at, order.get(d["after_label"], 0), order.get(d["before_label"], 0), metrics.get(d["metric"], 99))
+        at = splits.index((d["suite"], d["split"])) if (d["suite"], d["split"]) in splits else len(splits)
+        names = metrics.get(d["suite"], [])
+        part = names.index(d["metric"]) if d["metric"] in names else 99
+        return (at, order.get(d["after_label"], 0), order.get(d["before_label"], 0), part)
 
+    rows = [{**d, "sealed": (d["suite"], d["split"]) in sealed} for d in history.deltas(run)]
     return sorted(rows, key=rank)
 
 
@@ -161,18 +222,31 @@ def _way(source: Source) -> str:
 
 
 def _round(r: dict[str, Any], plan: Plan) -> dict[str, Any]:
-    used = [i for i, s in enumerate(plan.candidates) if s.in_round(r["number"])]
-    drawn = {i: n for i, (_, _, n) in zip(r["stats"].get("ways") or used, r["stats"].get("members", []))}
-    sources = [{"strategy": _way(plan.candidates[i]), "n": n} for i, n in drawn.items()]
-    stats = {k: v for k, v in r["stats"].items() if k not in ("members", "ways")}
-    return {"number": r["number"], **stats, "sources": sources}
+    """A round's statistics and sources; of several tasks also each one's own."""
+    stats = {k: v for k, v in r["stats"].items() if k not in ("members", "ways", "tasks")}
+    if not plan.tasks:
+        return {"number": r["number"], **stats, "sources": _sources(r["stats"], r["number"], plan)}
+    tasks = {name: of_task(r["stats"], name) for name in plan.by_task()}
+    sources = {name: _sources(tasks[name], r["number"], task) for name, task in plan.by_task().items()}
+    return {
+        "number": r["number"], **stats,
+        "sources": [{**s, "strategy": f"{name} · {s['strategy']}"} for name in sources for s in sources[name]],
+        "tasks": [
+            {"label": name, **{k: v for k, v in tasks[name].items() if k not in ("members", "ways")},
+             "sources": sources[name]}
+            for name in tasks
+        ],
+    }  # fmt: skip
 
 
-def _examples(
-    session: Session, history: History, plan: Plan, evals: Sequence[dict[str, Any]], split: str | None
-) -> list[dict[str, Any]]:
-    """Items of the primary split with every label's answer, those that flipped first."""
-    chosen = [e for e in evals if e["split"] == split]
+def _sources(stats: Mapping[str, Any], number: int, plan: Plan) -> list[dict[str, Any]]:
+    used = [i for i, s in enumerate(plan.candidates) if s.in_round(number)]
+    drawn = {i: n for i, (_, _, n) in zip(stats.get("ways") or used, stats.get("members", []))}
+    return [{"strategy": _way(plan.candidates[i]), "n": n} for i, n in drawn.items()]
+
+
+def _examples(session: Session, history: History, chosen: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Items of the primary split with every label's answer, those that flipped first; `chosen` are its evals."""
     if not chosen:
         return []
     answers = {e["label"]: history.eval_items(e["id"]) for e in chosen}
@@ -181,7 +255,7 @@ def _examples(
         "SELECT i.position, p.messages, i.item, i.reference FROM items i JOIN prompts p ON p.id = i.prompt "
         "WHERE i.suite = ? AND i.split = ? ORDER BY i.position"
     )
-    items = list(session.store.rows(sql, [chosen[0]["suite_row"], split]))
+    items = list(session.store.rows(sql, [chosen[0]["suite_row"], chosen[0]["split"]]))
     by = {label: {i["position"]: i for i in rows} for label, rows in answers.items()}
 
     def rank(position: int) -> tuple[int, int]:
@@ -223,36 +297,53 @@ def show_prompts(
     if not rounds:
         raise UsageError(f"run {run['name']} has no round {number if number is not None else ''}".rstrip())
     at = rounds[-1]["number"]
+    found = []
+    for called, task in plan.by_task().items():
+        rows = _chosen_items(session, run["id"], at, session.suite(task.suite_ref)[1], prompt, limit)
+        if prompt and not rows and not plan.tasks:
+            rows = _known_item(session, prompt)
+        found += [_one_prompt(session, called, task, run["id"], rounds[-1], row, bool(plan.tasks)) for row in rows]
+    if not found and prompt:
+        raise UsageError(f"no prompt {prompt!r} in run {run['name']}; `tao-hub show {run['name']}` lists some")
+    return found
+
+
+def _chosen_items(session: Session, run: int, number: int, suite: int, prompt: str, limit: int) -> list[Any]:
+    """(prompt row, item id, messages) of a suite's prompts that a round chose a candidate of."""
     sql = (
         "SELECT i.prompt, i.item, p.messages FROM items i CROSS JOIN chosen c ON c.prompt = i.prompt AND c.run = ? "
         "AND c.round = ? JOIN prompts p ON p.id = i.prompt WHERE i.suite = ? AND (? = '' OR i.item = ?) "
         "ORDER BY i.split, i.position"  # the primary key's order: rows come at once, and no more are read than shown
     )
-    _, suite = session.suite(plan.suite_ref)
-    once: dict[int, tuple[Any, ...]] = {}
-    for row in session.store.rows(sql, [run["id"], at, suite, prompt, prompt]):
+    once: dict[int, Any] = {}
+    for row in session.store.rows(sql, [run, number, suite, prompt, prompt]):
         once.setdefault(row[0], row)
         if len(once) >= limit:
             break
-    found = list(once.values())
-    if not found and prompt:
-        sql = "SELECT p.id, i.item, p.messages FROM items i JOIN prompts p ON p.id = i.prompt WHERE i.item = ? LIMIT 1"
-        found = list(session.store.rows(sql, [prompt]))
-        if not found:
-            raise UsageError(f"no prompt {prompt!r} in run {run['name']}; `tao-hub show {run['name']}` lists some")
-    return [_one_prompt(session, plan, run["id"], rounds[-1], row) for row in found]
+    return list(once.values())
 
 
-def _one_prompt(session: Session, plan: Plan, run: int, r: dict[str, Any], row: tuple[Any, ...]) -> dict[str, Any]:
-    uses = [u for u in plan.rewards if u.in_round(r["number"])]
-    part = tuning_slice(session, plan)
-    opened = {u.key: session.informed(session.reward(u.ref, plan.suite_ref), part) for u in uses}
-    members = [Member(*m) for m in r["stats"].get("members", [])]
-    labels = {k: (o.row, o.whole_groups) for k, o in opened.items()}
-    group = compose(session.store.group(row[0], members, labels), uses, plan.train.min_total)
+def _known_item(session: Session, prompt: str) -> list[Any]:
+    sql = "SELECT p.id, i.item, p.messages FROM items i JOIN prompts p ON p.id = i.prompt WHERE i.item = ? LIMIT 1"
+    return list(session.store.rows(sql, [prompt]))
+
+
+def run_gates(session: Session, name: str) -> list[str]:
+    """The retention gates of a run, a line each."""
+    run = History(session.store).find(name)
+    return [across.told(row) for row in across.gates(session, load_plan(run["plan"]), run["id"])]
+
+
+def _one_prompt(
+    session: Session, name: str, plan: Plan, run: int, r: dict[str, Any], row: tuple[Any, ...], several: bool
+) -> dict[str, Any]:
+    drawn = drawn_in(session, name, plan, tuning_slice(session, plan), r)
+    labels = {k: (o.row, o.whole_groups) for k, o in drawn.rewards.items()}
+    group = compose(session.store.group(row[0], drawn.members, labels), drawn.uses, plan.train.min_total)
     sql = "SELECT candidate FROM chosen WHERE run = ? AND round = ? AND prompt = ?"
     chosen = session.store.one(sql, [run, r["number"], row[0]])
     return {
+        **({"task": name} if several else {}),
         "id": row[1],
         "prompt": [[m.role, m.content] for m in load_prompt(row[2]).messages],
         "candidates": [

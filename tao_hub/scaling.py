@@ -7,10 +7,10 @@ from statistics import fmean
 from typing import Any
 
 from .budget import fitted, generated_tokens, with_n
-from .config import Plan
+from .config import Plan, opened_name
 from .errors import NothingToLearn, UsageError
 from .history import History
-from .loop import opened_name, tune
+from .loop import tune
 from .runs import called, run_report
 from .session import Session
 from .stats import bootstrap_interval, proportion_interval
@@ -27,6 +27,8 @@ def sweep(session: Session, plan: Plan, sizes: Sequence[int], seeds: Sequence[in
     those of few. With several seeds an item's value is its mean over them. A size that gave nothing to learn from is
     left out with a warning. Raises UsageError for fewer than two sizes.
     """
+    if plan.tasks:
+        raise UsageError("a sweep takes a plan of one task: tune each task of [[tasks]] in a config of its own")
     plan = fitted(plan)
     sizes = sorted(set(sizes))
     if len(sizes) < 2 or not seeds or not plan.eval:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import random
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -22,6 +23,8 @@ class RoundStats:
         self.most: dict[str, tuple[float, int]] = {}
         self.groups: dict[str, int] = dict.fromkeys(("all", "flat", "unscored", "repeated"), 0)
         self.letters: dict[str, int] = dict.fromkeys(("all", "chosen"), 0)
+        self.totals: list[float] = [0, 0.0, 0.0]  # how many, their mean, the sum of squared distances from it
+        self.bounded = False
 
     def add(self, row: int, group: Group) -> bytes:
         """Count a group; returns the bytes that make it this group: candidates, totals, refusals."""
@@ -49,7 +52,13 @@ class RoundStats:
 
     def _look(self, group: Group) -> None:
         """What makes a group useless to learn from: no total at all, or the same for all; and repeated answers."""
-        totals = {total.value for total in group.totals if total is not None and total.value is not None}
+        values = [total.value for total in group.totals if total is not None and total.value is not None]
+        for value in values:  # Welford 1962: the same however the totals lie
+            self.totals[0] += 1
+            apart = value - self.totals[1]
+            self.totals[1] += apart / self.totals[0]
+            self.totals[2] += apart * (value - self.totals[1])
+        totals = set(values)
         self.groups["all"] += 1
         self.groups["flat"] += len(totals) == 1
         self.groups["unscored"] += not totals
@@ -70,6 +79,20 @@ class RoundStats:
         if chosen:
             s["chosen"] += 1
             s["chosen_sum"] += value
+
+    def scale(self) -> tuple[float, float]:
+        """Mean and standard deviation of all totals; spread 1 where they do not vary."""
+        n, mean, squares = self.totals
+        spread = (squares / n) ** 0.5 if n else 0.0
+        return mean, spread if spread > 1e-9 * max(1.0, abs(mean)) else 1.0
+
+    def bound(self, most: int | None, seed: int) -> None:
+        """Keep the `most` chosen candidates with the highest totals (of equals, a seeded draw), in their order."""
+        self.bounded = most is not None and len(self.chosen) > most
+        if self.bounded:
+            draw = random.Random(seed)
+            ranked = sorted(range(len(self.chosen)), key=lambda i: (-self.chosen[i][2], draw.random()))
+            self.chosen = [self.chosen[i] for i in sorted(ranked[:most])]
 
     def reasons(self) -> str:
         return ", ".join(f"{n} candidates {why}" for why, n in sorted(self.refused.items(), key=lambda x: -x[1]))
@@ -98,3 +121,28 @@ class RoundStats:
             "letters": self.letters["all"] / drawn if drawn else None,
             "letters_chosen": self.letters["chosen"] / chosen if chosen else None,
         }  # fmt: skip
+
+
+SUMS = ("prompts", "candidates", "chosen", "groups", "flat_groups", "unscored_groups")
+MEANS = {"repeated": "candidates", "letters": "candidates", "letters_chosen": "chosen"}  # of what a mean is one
+
+
+def together(each: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The statistics of a round's tasks as one: sums, means over all, rewards and refusals by task; and each's own."""
+    found: dict[str, Any] = {key: sum(stats[key] for stats in each.values()) for key in SUMS}
+    for key, count in MEANS.items():
+        known = [(stats[key], stats[count]) for stats in each.values() if stats[key] is not None]
+        found[key] = sum(mean * n for mean, n in known) / sum(n for _, n in known) if known else None
+    return {
+        **found,
+        "rewards": [{**r, "label": f"{task} · {r['label']}"} for task, stats in each.items() for r in stats["rewards"]],
+        "rejected": {f"{task} · {why}": n for task, stats in each.items() for why, n in stats["rejected"].items()},
+        "members": [member for stats in each.values() for member in stats["members"]],
+        "tasks": {task: dict(stats) for task, stats in each.items()},
+    }
+
+
+def of_task(stats: Mapping[str, Any], task: str) -> Mapping[str, Any]:
+    """What a round counted for one task: all of it, where it had but one."""
+    own: Mapping[str, Any] = stats["tasks"].get(task, {}) if "tasks" in stats else stats
+    return own

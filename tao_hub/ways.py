@@ -15,7 +15,8 @@ from .config import EvalUse, Plan
 from .errors import LabelLeak, UsageError
 from .guards import overlap, tuning_slice
 from .history import Eval, History
-from .loop import compare, measure, models_folder, suite_of, train, tune
+from .learning import models_folder, train
+from .loop import compare, measure, suite_of, tune
 from .records import dump_record
 from .runs import run_report
 from .session import OpenReward, Policy, Session
@@ -28,8 +29,8 @@ from .types import Candidate, Group, Prompt, Ref, Report, Score, canonical_json
 @dataclass(frozen=True)
 class Ways:
     """What stands beside the tuned policy. `labels`: a split with references, or `gold`: a file of references by prompt
-    id, for the supervised line (`examples` of them at most); `best_of`: candidates an answer is picked from at
-    inference time, 0: none; `external`: a file of other systems' levels."""
+    id, for the supervised line (`examples` of them at most, of each task); `best_of`: candidates an answer is picked
+    from at inference time, 0: none; `external`: a file of other systems' levels."""
 
     labels: str = ""
     gold: Path | None = None
@@ -44,29 +45,39 @@ def comparison(session: Session, plan: Plan, ways: Ways, command: str = "") -> R
     Labels are used by the supervised line only; nothing that tunes is given them. What is wrong with files and options
     is told before the tuning begins. Raises LabelLeak if labelled prompts occur in an eval split.
     """
+    if plan.tasks and ways.gold:
+        raise UsageError("--gold names prompts by id, which several tasks may share; use --labels SPLIT")
     plan = fitted(plan)
     external = read_external(ways.external) if ways.external else []
-    labelled = _labelled(session, plan, ways)
-    wider = with_n(plan, ways.best_of) if ways.best_of else plan
+    labelled = [prompt for task in plan.by_task().values() for prompt in _labelled(session, task, ways)]
+    wider = with_n(plan, ways.best_of).by_task() if ways.best_of else {}
     name = tune(session, plan, command=command)
     run = History(session.store).find(name)["id"]
     start = session.policy(session.hub.policy(plan.policy, plan.policy_options))
-    for use in plan.eval:
+    for use in plan.measured if ways.best_of else []:
         base = _eval(session, run, plan, use, "base")
-        if ways.best_of:
-            picked = best_of_n(session, wider, run, start, use, ways.best_of)
-            compare(session, run, suite_of(plan, use), base, picked)
+        if task := _task_of(plan, wider, use):
+            picked = best_of_n(session, task, run, start, use, ways.best_of)
+            compare(session, run, suite_of(plan, use), base, picked, called=use.label)
     if labelled:
         policy = supervised(session, plan, labelled, start)
         label = f"supervised on {len(labelled)} labels"
-        for use in plan.eval:
+        for use in plan.measured:
             done = measure(session, plan, run, policy, label, 0, use)
-            compare(session, run, suite_of(plan, use), _eval(session, run, plan, use, "base"), done)
+            base = _eval(session, run, plan, use, "base")
+            compare(session, run, suite_of(plan, use), base, done, called=use.label)
     report = run_report(session, name)
     data = dict(report.data)
     data["external"] = external
     data["gap"] = _gap(session, run, plan, f"supervised on {len(labelled)} labels") if labelled else []
     return Report(report.run, report.title, data)
+
+
+def _task_of(plan: Plan, tasks: Mapping[str, Plan], use: EvalUse) -> Plan | None:
+    """The plan of the task whose suite a split belongs to; a suite that is not tuned on has none, so no rewards."""
+    if not plan.tasks:
+        return next(iter(tasks.values()))
+    return next((task for task in tasks.values() if task.suite_ref == suite_of(plan, use)), None)
 
 
 def _eval(session: Session, run: int, plan: Plan, use: EvalUse, label: str) -> Eval:
@@ -245,7 +256,7 @@ def _gap(session: Session, run: int, plan: Plan, label: str) -> list[dict[str, A
     history = History(session.store)
     evals = history.evals(run)
     found = []
-    for use in plan.eval:
+    for use in plan.measured:
         row = session.suite(suite_of(plan, use))[1]
         here = {e["label"]: e for e in evals if e["split"] == use.split and e["suite_row"] == row}
         last = max((e for e in here.values() if e["round"]), key=lambda e: e["round"], default=None)
@@ -254,5 +265,6 @@ def _gap(session: Session, run: int, plan: Plan, label: str) -> list[dict[str, A
         base, tuned, above = ([i["value"] or 0.0 for i in history.eval_items(e["id"])]
                               for e in (here["base"], last, here[label]))  # fmt: skip
         share = bootstrap_ratio([t - b for t, b in zip(tuned, base)], [a - b for a, b in zip(above, base)])
-        found.append({"split": use.split, "label": last["label"], "of": label, "n": len(base), **share})
+        where = f"{use.label} {use.split}".strip()
+        found.append({"split": where, "label": last["label"], "of": label, "n": len(base), **share})
     return found

@@ -74,16 +74,19 @@ def report_command(run: str, form: str, output: Path | None, store: Path) -> Non
 @store_option
 @json_option
 def show_command(run: str, prompt: str, number: int | None, limit: int, store: Path, as_json: bool) -> None:
-    """Show RUN's candidates side by side: every reward's value, parts and why, and the chosen ones."""
-    from ..runs import show_prompts
+    """Show RUN's candidates side by side: every reward's value, parts and why, and the chosen ones; and its gates."""
+    from ..runs import run_gates, show_prompts
 
     with reading(store) as s:
         found = show_prompts(s, run, number, prompt, limit)
+        gates = run_gates(s, run)
     if as_json:
         click.echo(json.dumps(found, ensure_ascii=False))
         return
+    for gate in gates:
+        click.echo(f"gate: {gate}")
     for one in found:
-        click.secho(f"\n{one['id']}", bold=True)
+        click.secho(f"\n{one['task']} {one['id']}" if "task" in one else f"\n{one['id']}", bold=True)
         click.echo(_clean(one["prompt"][-1][1]))
         rewards = sorted({k for c in one["candidates"] for k in c["scores"]})
         lines = []

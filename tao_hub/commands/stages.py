@@ -253,12 +253,17 @@ def tune_command(
     plan: Path | None, init: Path | None, report: Path, require_improvement: bool, store: Path, as_json: bool,
     **overrides: Any,
 ) -> None:  # fmt: skip
-    """Tune a policy in rounds, label-free, as CONFIG.toml says. The same command resumes a stopped run."""
+    """Tune a policy in rounds, label-free, as CONFIG.toml says. The same command resumes a stopped run.
+
+    Ends with exit code 1 if a measured split that the config wants retained is not shown to be.
+    """
     if init is not None:
         _init(init)
         return
     if plan is None:
         raise UsageError("which config? `tao-hub tune CONFIG.toml`; `tao-hub tune --init CONFIG.toml` writes one")
+    from ..across import require_kept
+
     wanted = config.load_plan(plan, {k: v for k, v in overrides.items() if v is not None})
     with open_session(store, as_json, wanted.timeout, wanted.deterministic) as s:
         data = tune_and_report(s, wanted, report, command_line())
@@ -266,6 +271,7 @@ def tune_command(
         click.echo(json.dumps(data, ensure_ascii=False))
     else:
         show_report(data, report)
+    require_kept(data.get("gates", []))
     if require_improvement:
         _require(data)
 
@@ -298,7 +304,7 @@ def _require(data: dict[str, Any]) -> None:
     primary = data.get("primary") or {}
     found = [
         d for d in data["deltas"]
-        if all(d.get(k) == primary.get(k) for k in ("split", "metric", "before_label", "after_label"))
+        if all(d.get(k) == primary.get(k) for k in ("suite", "split", "metric", "before_label", "after_label"))
     ]  # fmt: skip
     if not found or found[0]["verdict"] != "improved":
         verdict = found[0]["verdict"] if found else "not measured"
@@ -323,14 +329,13 @@ def _init(path: Path) -> None:
 def update_command(plan: Path, number: int, seed: int | None, store: Path, as_json: bool) -> None:
     """Do one round of CONFIG.toml (what is owed of it) and print the policy it gave."""
     from ..environment import describe, watch
-    from ..guards import guard_labels, tuning_slice
+    from ..guards import check
     from ..history import History
     from ..loop import run_name, run_round
 
     wanted = config.load_plan(plan, {} if seed is None else {"seed": seed})
     with open_session(store, as_json, wanted.timeout, wanted.deterministic) as s:
-        guard_labels(s, wanted)
-        tuning_slice(s, wanted, check=True)
+        check(s, wanted)
         history = History(s.store)
         run = history.begin(run_name(wanted), wanted.as_dict(), command_line(), describe(s.hub))
         with watch(s, history, run):

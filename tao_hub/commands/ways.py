@@ -48,12 +48,14 @@ def compare_command(
         return
     if len(what) != 1 or (labels and gold):
         raise UsageError("give CONFIG.toml with one of --labels and --gold, or RUN BEFORE AFTER")
+    from ..across import require_kept
     from ..ways import Ways, comparison
 
     plan = config.load_plan(Path(what[0]))
     with open_session(store, as_json, plan.timeout, plan.deterministic) as s:
         data = dict(comparison(s, plan, Ways(labels, gold, examples, best_of, external), command_line()).data)
     _write(data, report, as_json)
+    require_kept(data.get("gates", []))
 
 
 @click.command("sweep")
