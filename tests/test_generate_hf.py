@@ -14,7 +14,7 @@ pytest.importorskip("tao_generate_hf")
 
 import torch
 from tao_generate_hf import loading
-from tao_generate_hf.batching import Row, batches, common_prefix, prefix_groups, prompts_of
+from tao_generate_hf.batching import Row, batches, branch, common_prefix, contexts, prefix_groups
 from tao_generate_hf.decode import choose, uniforms
 from tao_generate_hf.generator import CausalLM
 from tiny import make_tiny_llama
@@ -145,6 +145,57 @@ def test_samples_depend_on_the_seeds_and_not_on_the_batch(lively):
     assert texts(small) == texts(together)
     other = dict(ours.generate(requests, Sampling(1.0, 20, seed=6)))
     assert other[0][0].text != together[0][0].text
+
+
+def test_samples_that_have_written_the_same_are_computed_once_and_stay_what_they_are(lively, monkeypatch):
+    from tao_generate_hf import decode, memory
+
+    computed, written_late = [], []
+    step, few = memory.SharedMemory.step, decode._few
+
+    def counted(self, tokens):
+        computed.append(len(tokens))
+        return step(self, tokens)
+
+    def late(nodes, rows, prefix):
+        found = few(nodes, rows, prefix)
+        written_late.extend([None] * (found and sum(map(len, nodes))))
+        return found
+
+    requests = [request(text, 12, seed) for seed, text in enumerate(MESSAGES * 4)]
+    sampling = Sampling(0.15, 60, seed=7)
+    ours = generator(lively, lanes=1)
+    ours.stops = frozenset(range(5, 60))  # most answers end soon, a few go on: these are written together
+    ours._load()
+    monkeypatch.setattr("tao_generate_hf.generator.ROWS_ROOM", 0)  # more than one batch
+    single = generator(lively, lanes=1, batch_tokens=1)  # every row alone
+    single.stops = ours.stops
+    alone = dict(single.generate(requests, sampling))
+    monkeypatch.setattr(memory.SharedMemory, "step", counted)
+    monkeypatch.setattr(decode, "_few", late)
+    found = dict(ours.generate(requests, sampling))
+    assert texts(found) == texts(alone)
+    answers = [(a, b) for index in found for a, b in zip(found[index], alone[index])]
+    assert all(a.logprobs == pytest.approx(b.logprobs, abs=1e-3) for a, b in answers)
+    assert len({a.text for a, _ in answers}) > 40
+    assert 0 < sum(computed) < 0.8 * sum(a.output_tokens for a, _ in answers)
+    assert written_late
+
+
+def test_rows_part_where_they_write_different_tokens_and_fill_the_places_of_those_that_end():
+    def row(*tokens, finished=""):
+        return Row(0, 0, (1,), 9, tokens=list(tokens), finish_reason=finished)
+
+    nodes = [[row(1, 5), row(1, 6), row(1, 5)], [row(2, 5, finished="stop")], [row(3, 5)], [row(4, 5, finished="stop")]]
+    first, other = [nodes[0][0], nodes[0][2]], [nodes[0][1]]
+    parents, made = branch(nodes, apart=False)
+    assert dict(zip(parents, made))[2] == nodes[2]
+    assert [(p, n) for p, n in zip(parents, made) if p == 0] == [(0, first), (0, other)]
+    assert parents[:3:2] == [0, 2]
+    assert len(made) == 3
+    parents, made = branch([[node[0]] for node in nodes], apart=True)
+    assert (parents, made) == ([0, 2], [[nodes[0][0]], nodes[2]])
+    assert branch([[row(1, finished="stop")]], apart=False) == ([], [])
 
 
 def test_the_same_call_gives_the_same_completions(lively):
@@ -341,7 +392,7 @@ def test_rows_are_grouped_by_their_prefix_and_their_length():
     same = [Row(i, s, first, 10) for i in range(3) for s in range(4)]
     ((prefix, members),) = prefix_groups(same)
     assert prefix == first[:-1]
-    assert prompts_of(members, len(prefix)) == ([(99,)], [12])
+    assert contexts(members, len(prefix)) == ([(99,)], [members])
     assert common_prefix((1, 2, 3), (1, 2)) == 2
 
 

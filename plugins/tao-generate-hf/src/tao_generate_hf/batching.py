@@ -1,4 +1,4 @@
-"""Which rows are decoded together: those that share a long prompt prefix, then those of like length."""
+"""Which rows are decoded together: those that share a long prompt prefix, of like length; the same context once."""
 
 from __future__ import annotations
 
@@ -33,6 +33,11 @@ class Row:
     finish_reason: str = ""
     copying: Copying | None = None  # spans that the strings of its answer are limited to
     track: Track | None = None
+
+    @property
+    def context(self) -> Tokens:
+        """The prompt and what is written already."""
+        return (*self.prompt, *self.tokens)
 
     def restart(self) -> None:
         self.tokens, self.logprobs, self.seconds, self.finish_reason, self.track = [], [], 0.0, "", None
@@ -90,9 +95,9 @@ def batches(rows: Sequence[Row], prefix: int, tokens: int, most: int) -> Iterato
 
     Rows of the same prompt stay together where they can, so that it is read once.
     """
-    ordered = sorted(rows, key=lambda row: (-len(row.prompt), row.prompt, row.request, row.sample))
+    ordered = sorted(rows, key=lambda row: (-len(row.context), row.context, row.request, row.sample))
     batch: list[Row] = []
-    for _, same in groupby(ordered, key=lambda row: row.prompt):
+    for _, same in groupby(ordered, key=lambda row: row.context):
         siblings = list(same)
         first = batch[0] if batch else siblings[0]
         room = max(1, min(most, tokens // (len(first.prompt) - prefix + first.limit)))
@@ -107,7 +112,39 @@ def batches(rows: Sequence[Row], prefix: int, tokens: int, most: int) -> Iterato
         yield batch
 
 
-def prompts_of(batch: Sequence[Row], prefix: int) -> tuple[list[Tokens], list[int]]:
-    """The different prompts of a batch in order, without their first `prefix` tokens, and how many rows each has."""
-    runs = [(prompt, len(list(same))) for prompt, same in groupby(batch, key=lambda row: row.prompt)]
-    return [prompt[prefix:] for prompt, _ in runs], [count for _, count in runs]
+def contexts(batch: Sequence[Row], prefix: int) -> tuple[list[Tokens], list[list[Row]]]:
+    """The different contexts of a batch in order, without their first `prefix` tokens, and the rows that have each."""
+    runs = [(context, list(same)) for context, same in groupby(batch, key=lambda row: row.context)]
+    return [context[prefix:] for context, _ in runs], [rows for _, rows in runs]
+
+
+Node = list[Row]  # the rows with one context: what was written so far is the same, so is what may come next
+
+
+def branch(nodes: Sequence[Node], apart: bool) -> tuple[list[int], list[Node]]:
+    """Nodes after each row has written one token more: (for each the index of the node it goes on from, its rows).
+
+    Rows that are finished leave; rows of a node that wrote different tokens part. A node stays at its index where it
+    can, its branches take the places of what has ended; an empty node is a place where nothing is left. `apart` keeps
+    each row in a node of its own.
+    """
+    parents, made = list(range(len(nodes))), [[row for row in node if not row.finish_reason] for node in nodes]
+    free = [i for i, node in enumerate(made) if not node]
+    for i in range(len(nodes)) if not apart else ():
+        if len(made[i]) < 2:
+            continue
+        parts: dict[int, Node] = {}
+        for row in made[i]:
+            parts.setdefault(row.tokens[-1], []).append(row)
+        made[i], *others = parts.values()
+        for other in others:
+            place = free.pop() if free else len(made)
+            parents[place:place + 1], made[place:place + 1] = [i], [other]
+    if 4 * len(free) >= len(made):  # moving what is left costs about one step
+        for place in sorted(free):
+            while made and not made[-1]:
+                made.pop(), parents.pop()
+            if place >= len(made):
+                break
+            parents[place], made[place] = parents.pop(), made.pop()
+    return parents, made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from .batching import Row, batches, prefix_groups
 from .copying import Copying, Ends
 
 Answers = list[Completion]
+ROOM = 1 << 30  # bytes of keys and values in a batch on a processor
+ROWS_ROOM = 1 << 22  # bytes that one more token of all its rows may take there: a small model decodes more rows at once
 
 
 class CausalLM(tao_hub.Generator):
@@ -39,7 +42,10 @@ class CausalLM(tao_hub.Generator):
         )
         device: str = Field("auto", description="auto (cuda if there is one), cpu, cuda, cuda:1, …")
         batch_tokens: int | None = Field(
-            None, gt=0, description="most tokens in memory per batch, rows × length (default: 65536, on GPUs 524288)"
+            None,
+            gt=0,
+            description="most tokens in memory per batch, rows × length (default: 1 GiB of them, at least 65536; "
+            "on GPUs 524288)",
         )
         threads: int | None = Field(None, gt=0, description="CPU threads (default: torch's own choice)")
         lanes: int | None = Field(
@@ -86,11 +92,13 @@ class CausalLM(tao_hub.Generator):
                 copying = self._copying(tokenizer, requests[index].prompt)
                 waiting[index] = _rows(index, requests[index], prompt, limit, sampling, copying)
         on_cpu = model.device.type == "cpu"
-        tokens = self.options.batch_tokens or (65_536 if on_cpu else 524_288)
+        room = max(65_536, ROOM // token_bytes(model))
+        tokens = self.options.batch_tokens or (room if on_cpu else 524_288)
         every = [row for rows in waiting.values() for row in rows]
         lanes = self.options.lanes or lanes_for(model, len(every))
+        most = max(64 * (2 if lanes == 1 else 1), min(512, ROWS_ROOM // token_bytes(model))) if on_cpu else 1024
         groups = [
-            (prefix, batches(rows, len(prefix), tokens // lanes, rows_at_once(len(rows), lanes, on_cpu)))
+            (prefix, deque(batches(rows, len(prefix), tokens // lanes, rows_at_once(len(rows), lanes, most))))
             for prefix, rows in prefix_groups(every)
         ]
         stops = loading.stop_tokens(model, tokenizer) if self.stops is None else self.stops
@@ -138,10 +146,17 @@ class CausalLM(tao_hub.Generator):
         return found
 
 
-def rows_at_once(rows: int, lanes: int, on_cpu: bool) -> int:
-    """Most rows in a batch, such that all lanes get like shares."""
-    most = (128 if lanes == 1 else 64) if on_cpu else 1024
+def rows_at_once(rows: int, lanes: int, most: int) -> int:
+    """Most rows in a batch, `most` at the most, such that all lanes get like shares."""
     return math.ceil(rows / (lanes * math.ceil(rows / (lanes * most))))
+
+
+def token_bytes(model: Any) -> int:
+    """Bytes of keys and values per token: of a model with full attention; others have less."""
+    config = model.config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return int(2 * config.num_hidden_layers * heads * dim * model.dtype.itemsize)
 
 
 def context_length(model: Any) -> int:

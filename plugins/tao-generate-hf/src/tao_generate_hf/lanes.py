@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -19,8 +20,7 @@ from .decode import decode_all
 MOST_LANES = 4
 LARGE = 1 << 30  # parameters: above, a step is bound by reading the weights, which lanes would do twice
 
-Batches = Iterable[list[Row]]
-Groups = Sequence[tuple[Sequence[int], Batches]]
+Groups = Sequence[tuple[Sequence[int], deque[list[Row]]]]
 
 
 def lanes_for(model: Any, rows: int) -> int:
@@ -41,14 +41,13 @@ def decode_in_lanes(
         yield from decode_all(model, groups, stops, temperature, top_p)
         return
     threads = torch.get_num_threads()
-    shared = [(prefix, _Shared(batches)) for prefix, batches in groups]
     found: queue.SimpleQueue[Row | BaseException | None] = queue.SimpleQueue()
     stopping = threading.Event()
 
     def lane() -> None:
         torch.set_num_threads(max(1, threads // lanes))  # of this thread's operations
         try:
-            for row in decode_all(model, shared, stops, temperature, top_p, stopping):
+            for row in decode_all(model, groups, stops, temperature, top_p, stopping):
                 found.put(row)
             found.put(None)
         except BaseException as error:
@@ -72,18 +71,3 @@ def decode_in_lanes(
         for thread in running:
             thread.join()
         torch.set_num_threads(threads)
-
-
-class _Shared:
-    """An iterator that several threads may draw from."""
-
-    def __init__(self, items: Batches) -> None:
-        self._items = iter(items)
-        self._lock = threading.Lock()
-
-    def __iter__(self) -> _Shared:
-        return self
-
-    def __next__(self) -> list[Row]:
-        with self._lock:
-            return next(self._items)

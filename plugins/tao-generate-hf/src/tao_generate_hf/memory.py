@@ -6,14 +6,16 @@ values lie in three parts, each stored once for all rows that share it, and the 
 so the result is that of plain attention:
 
     prefix (1, heads, P, dim)   one copy for the whole call
-    prompt (g, heads, L, dim)   one copy for the r = R/g samples of a prompt, padded on the left
+    prompt (g, heads, L, dim)   one copy for all rows of a prompt, padded on the left
     own    (R, heads, T, dim)   what each row has written so far
+
+A row is one context, however many samples have it: rows branch when their samples part (`select`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -26,7 +28,14 @@ CACHED = 1 << 20  # scores of several rows computed at once on a CPU: what stays
 BLOCK = 32  # columns by which `own` grows
 
 Layers = list[tuple[Tensor, Tensor]]  # keys and values of each layer
-Part = tuple[Tensor, Tensor, "Tensor | None"]  # keys, values, what is added to the scores
+Part = tuple[Tensor, Tensor, "Tensor | None", "Places | None"]  # keys, values, what is added to the scores, whose
+
+
+class Places(NamedTuple):
+    """How n rows stand in g groups of r places each, where they do not do so evenly."""
+
+    fill: Tensor  # (g * r,): which row stands in each place; one that is left over repeats some row
+    spot: Tensor  # (n,): in which place each row stands
 
 
 class Memory(Protocol):
@@ -34,15 +43,17 @@ class Memory(Protocol):
 
     offset: int
     """Leading tokens of all prompts that it holds already."""
+    branches: bool
+    """Whether a row can become two cheaply."""
 
-    def prefill(self, prompts: Sequence[Sequence[int]], counts: Sequence[int]) -> Tensor:
-        """Read the prompts; then there are `counts[0]` rows of prompt 0, `counts[1]` of prompt 1, …"""
+    def prefill(self, prompts: Sequence[Sequence[int]]) -> Tensor:
+        """Read the prompts; then there is one row of each."""
 
     def step(self, tokens: Tensor) -> Tensor:
         """Append one token per row."""
 
-    def keep(self, rows: Tensor) -> None:
-        """Drop all rows but these."""
+    def select(self, parents: Sequence[int]) -> None:
+        """Row i goes on from what row `parents[i]` has read; a row may have several children or none."""
 
 
 def pad_left(prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
@@ -57,12 +68,16 @@ class SharedMemory:
     """The three parts described above, for models whose layers all use full attention through the attention
     interface of transformers (Llama, Qwen, SmolLM and most others). `model` must run with `ATTENTION`."""
 
+    branches = True
+
     def __init__(self, model: Any, prefix: Sequence[int] = (), like: SharedMemory | None = None) -> None:
         """`like`: a memory of the same model whose prefix is taken over instead of computed."""
         self.model = model
         self.prefix: Layers = like.prefix if like else []
         self.prompt: Layers = []
-        self.own: Layers = []
+        self.own: Layers = []  # with room for more rows and columns
+        self.owners: list[int] = []  # of each row: its prompt
+        self.places: Places | None = None
         self.hidden: Tensor | None = None  # (g, 1, 1, L): -inf where the prompt part is padding
         self.unwritten = torch.empty(0)  # (1, 1, 1, T): -inf where `own` has room left
         self.positions = torch.empty(0)  # (R,): position of the next token
@@ -77,7 +92,7 @@ class SharedMemory:
             self.prefix, self.reading = self.reading, []
 
     @torch.inference_mode()
-    def prefill(self, prompts: Sequence[Sequence[int]], counts: Sequence[int]) -> Tensor:
+    def prefill(self, prompts: Sequence[Sequence[int]]) -> Tensor:
         ids, padding = pad_left(prompts, self.model.device)
         g, width = ids.shape
         columns = torch.arange(width, device=ids.device)
@@ -98,16 +113,14 @@ class SharedMemory:
             self.prompt.append((keys, values))
         if bool(padding.any()):
             self.hidden = _minus_infinity(columns < padding[:, None], self.model.dtype)[:, None, None]
-        rows = torch.arange(g, device=ids.device).repeat_interleave(torch.tensor(counts, device=ids.device))
-        self.positions = (positions[:, -1] + 1)[rows]
-        if len(set(counts)) > 1:
-            self._spread(rows)
-        return torch.cat(logits)[rows]
+        self.positions = positions[:, -1] + 1
+        self.owners = list(range(g))
+        return torch.cat(logits)
 
     @torch.inference_mode()
     def step(self, tokens: Tensor) -> Tensor:
         if not self.own or self.written == self.own[0][0].shape[2]:
-            self._grow(len(tokens))
+            self._grow(len(tokens), self.written + BLOCK)
         self.unwritten[..., self.written] = 0
         self.written += 1
         logits = self._forward(tokens[:, None], self.positions[:, None])
@@ -115,43 +128,67 @@ class SharedMemory:
         return logits
 
     @torch.inference_mode()
-    def keep(self, rows: Tensor) -> None:
-        samples = len(self.positions) // self.prompt[0][0].shape[0]
-        self._spread(rows // samples)
-        self.own = [(k[rows], v[rows]) for k, v in self.own]
-        self.positions = self.positions[rows]
+    def select(self, parents: Sequence[int]) -> None:
+        device = self.positions.device
+        moved = [(i, parent) for i, parent in enumerate(parents) if i != parent]
+        if self.own and len(parents) > len(self.own[0][0]):
+            self._grow(len(parents) * 3 // 2, self.own[0][0].shape[2])
+        if self.own and moved:
+            to, source = torch.tensor(moved, device=device).unbind(1)
+            for part in (part for layer in self.own for part in layer):
+                part[to, :, : self.written] = part[source, :, : self.written]
+        self.positions = self.positions[torch.tensor(parents, device=device)]
+        self.owners = [self.owners[parent] for parent in parents]
+        self._arrange(device)
 
-    def _spread(self, prompts: Tensor) -> None:
-        """Give each row its own copy of its prompt, where rows do not share prompts evenly (any more)."""
-        self.prompt = [(k[prompts], v[prompts]) for k, v in self.prompt]
-        self.hidden = None if self.hidden is None else self.hidden[prompts]
+    def _arrange(self, device: torch.device) -> None:
+        """Say whose prompt is whose, once rows are no longer one per prompt; prompts that nobody has any more go."""
+        live = sorted(set(self.owners))
+        if 2 * len(live) <= len(self.prompt[0][0]):
+            kept = torch.tensor(live, device=device)
+            self.prompt = [(k[kept], v[kept]) for k, v in self.prompt]
+            self.hidden = None if self.hidden is None else self.hidden[kept]
+            renamed = {owner: i for i, owner in enumerate(live)}
+            self.owners = [renamed[owner] for owner in self.owners]
+        groups = len(self.prompt[0][0])
+        if self.owners == list(range(groups)):
+            self.places = None
+            return
+        seen, inside = [0] * groups, []
+        for owner in self.owners:
+            inside.append(seen[owner])
+            seen[owner] += 1
+        spot = torch.tensor([owner * max(seen) + i for owner, i in zip(self.owners, inside)], device=device)
+        fill = torch.zeros(groups * max(seen), dtype=torch.long, device=device)
+        self.places = Places(fill.index_copy(0, spot, torch.arange(len(spot), device=device)), spot)
 
     def update(self, keys: Tensor, values: Tensor, layer: int, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """Called by the model for each layer: keys and values (rows, heads, new tokens, dim)."""
         if self.written:
             own_keys, own_values = self.own[layer]
-            own_keys[:, :, self.written - 1] = keys[:, :, 0]
-            own_values[:, :, self.written - 1] = values[:, :, 0]
+            own_keys[: len(keys), :, self.written - 1] = keys[:, :, 0]
+            own_values[: len(keys), :, self.written - 1] = values[:, :, 0]
         else:
             self.reading.append((keys.contiguous(), values.contiguous()))
         return keys, values
 
     def attend(self, query: Tensor, keys: Tensor, values: Tensor, layer: int, scale: float) -> Tensor:
         """Attention of the new tokens over all they may see. Query and result: (rows, query heads, tokens, dim)."""
-        parts: list[Part] = [(*self.prefix[layer], None)] if self.prefix else []
+        parts: list[Part] = [(*self.prefix[layer], None, None)] if self.prefix else []
         if self.written:
             # all columns of `own`, because a slice of them would be copied for each product
-            parts += [(*self.prompt[layer], self.hidden), (*self.own[layer], self.unwritten)]
+            own_keys, own_values = (part[: len(query)] for part in self.own[layer])
+            parts += [(*self.prompt[layer], self.hidden, self.places), (own_keys, own_values, self.unwritten, None)]
             return _attend(query, parts, scale)
         rows, heads, tokens, _ = query.shape
         each = heads * tokens * (self.offset + tokens)
         if each > SCORES:
-            return self._attend_long(query, [*parts, (keys, values, None)], scale)
+            return self._attend_long(query, [*parts, (keys, values, None, None)], scale)
         size = max(1, CACHED // each) if query.device.type == "cpu" else max(1, SCORES // each)
         mask = self._mask(tokens, query)
         out = []
         for q, k, v, m in zip(*(x.split(size) for x in (query, keys, values, mask.expand(rows, -1, -1, -1)))):
-            out.append(_attend(q, [*parts, (k, v, m)], scale))
+            out.append(_attend(q, [*parts, (k, v, m, None)], scale))
         return torch.cat(out) if len(out) > 1 else out[0]
 
     def _mask(self, width: int, like: Tensor) -> Tensor:
@@ -181,8 +218,8 @@ class SharedMemory:
     def _attend_long(self, query: Tensor, parts: Sequence[Part], scale: float) -> Tensor:
         """The same without holding the scores, for prompts so long that these would not fit."""
         rows, heads, tokens, _ = query.shape
-        keys = torch.cat([k.expand(rows, -1, -1, -1) for k, _, _ in parts], 2)
-        values = torch.cat([v.expand(rows, -1, -1, -1) for _, v, _ in parts], 2)
+        keys = torch.cat([k.expand(rows, -1, -1, -1) for k, *_ in parts], 2)
+        values = torch.cat([v.expand(rows, -1, -1, -1) for _, v, *_ in parts], 2)
         shared = heads // keys.shape[1]
         keys, values = keys.repeat_interleave(shared, 1), values.repeat_interleave(shared, 1)
         if keys.shape[2] == tokens and not bool(self.padding.any()):
@@ -190,18 +227,19 @@ class SharedMemory:
         mask = F.pad(self._mask(tokens, query), (keys.shape[2] - tokens, 0))
         return F.scaled_dot_product_attention(query, keys, values, mask, scale=scale)
 
-    def _grow(self, rows: int) -> None:
-        """Room for another block of columns. Zeros, because what a weight of zero multiplies must be finite."""
+    def _grow(self, rows: int, width: int) -> None:
+        """Room for more rows or columns. Zeros, because what a weight of zero multiplies must be finite."""
         for layer, (prompt_keys, _) in enumerate(self.prompt):
             _, heads, _, dim = prompt_keys.shape
-            keys = prompt_keys.new_zeros(rows, heads, self.written + BLOCK, dim)
+            keys = prompt_keys.new_zeros(rows, heads, width, dim)
             values = torch.zeros_like(keys)
             if self.written:
-                keys[:, :, : self.written], values[:, :, : self.written] = self.own[layer]
+                for new, old in zip((keys, values), self.own[layer]):
+                    new[: len(old), :, : self.written] = old[:rows, :, : self.written]
                 self.own[layer] = (keys, values)
             else:
                 self.own.append((keys, values))
-        columns = torch.arange(self.written + BLOCK, device=keys.device)
+        columns = torch.arange(width, device=keys.device)
         self.unwritten = _minus_infinity(columns >= self.written, keys.dtype)[None, None, None]
 
 
@@ -220,32 +258,35 @@ def _attend(query: Tensor, parts: Sequence[Part], scale: float) -> Tensor:
     kv_heads = parts[0][0].shape[1]
     query = (query * scale).reshape(rows, kv_heads, -1, dim)  # queries that share keys: (heads / kv heads) * tokens
     scores = []
-    for keys, _, mask in parts:
-        part = _gather(query, len(keys)) @ keys.transpose(-1, -2)  # (g, kv heads, R/g * shared, L)
+    for keys, _, mask, places in parts:
+        part = _gather(query, len(keys), places) @ keys.transpose(-1, -2)  # (g, kv heads, R/g * shared, L)
         if mask is not None:
             part.unflatten(2, (-1, tokens)).add_(mask[:, :, None])
-        scores.append(_scatter(part, query))
+        scores.append(_scatter(part, query, places))
     weights = torch.cat(scores, -1).softmax(-1)  # (R, kv heads, shared, all); float32 inside the kernel
     out, start = torch.zeros_like(query), 0
-    for keys, values, _ in parts:
+    for keys, values, _, places in parts:
         stop = start + keys.shape[2]
-        out += _scatter(_gather(weights[..., start:stop], len(keys)) @ values, query)
+        out += _scatter(_gather(weights[..., start:stop], len(keys), places) @ values, query, places)
         start = stop
     return out.view(rows, heads, tokens, dim)
 
 
-def _gather(rows: Tensor, groups: int) -> Tensor:
-    """(R, heads, shared, d) → (g, heads, R/g * shared, d): rows with the same keys become one matrix."""
-    if len(rows) == groups:
+def _gather(rows: Tensor, groups: int, places: Places | None) -> Tensor:
+    """(R, heads, shared, d) → (g, heads, r * shared, d): rows with the same keys become one matrix."""
+    if places is not None:
+        rows = rows[places.fill]
+    elif len(rows) == groups:
         return rows
     return rows.unflatten(0, (groups, -1)).transpose(1, 2).flatten(2, 3)
 
 
-def _scatter(parts: Tensor, like: Tensor) -> Tensor:
-    """The inverse of `_gather`: (g, heads, R/g * shared, d) → (R, heads, shared, d)."""
-    if len(parts) == len(like):
+def _scatter(parts: Tensor, like: Tensor, places: Places | None) -> Tensor:
+    """The inverse of `_gather`: (g, heads, r * shared, d) → (R, heads, shared, d)."""
+    if places is None and len(parts) == len(like):
         return parts
-    return parts.unflatten(2, (-1, like.shape[2])).transpose(1, 2).flatten(0, 1)
+    rows = parts.unflatten(2, (-1, like.shape[2])).transpose(1, 2).flatten(0, 1)
+    return rows if places is None else rows[places.spot]
 
 
 def shared_prefix_attention(
@@ -267,6 +308,8 @@ def shared_prefix_attention(
 class PaddedMemory:
     """The cache of transformers itself, left-padded: any architecture, nothing shared between rows."""
 
+    branches = False  # each time, the whole cache would be copied
+
     def __init__(self, model: Any) -> None:
         self.model = model
         self.offset = 0
@@ -274,17 +317,13 @@ class PaddedMemory:
         self.mask = torch.empty(0)  # (R, columns so far)
 
     @torch.inference_mode()
-    def prefill(self, prompts: Sequence[Sequence[int]], counts: Sequence[int]) -> Tensor:
+    def prefill(self, prompts: Sequence[Sequence[int]]) -> Tensor:
         from transformers import DynamicCache
 
         ids, padding = pad_left(prompts, self.model.device)
         self.mask = (torch.arange(ids.shape[1], device=ids.device) >= padding[:, None]).long()
         self.cache = DynamicCache(config=self.model.config)
-        logits = self._forward(ids, (self.mask.cumsum(-1) - 1).clamp(min=0))
-        rows = torch.arange(len(ids), device=ids.device).repeat_interleave(torch.tensor(counts, device=ids.device))
-        if len(rows) > len(ids):
-            self.keep(rows)
-        return logits[rows]
+        return self._forward(ids, (self.mask.cumsum(-1) - 1).clamp(min=0))
 
     @torch.inference_mode()
     def step(self, tokens: Tensor) -> Tensor:
@@ -292,7 +331,8 @@ class PaddedMemory:
         return self._forward(tokens[:, None], self.mask.sum(-1, keepdim=True) - 1)
 
     @torch.inference_mode()
-    def keep(self, rows: Tensor) -> None:
+    def select(self, parents: Sequence[int]) -> None:
+        rows = torch.tensor(parents, device=self.mask.device)
         self.cache.batch_select_indices(rows)
         self.mask = self.mask[rows]
 
@@ -335,7 +375,8 @@ def prepare(model: Any) -> None:
 
 def _probe(memory: Memory, prompts: Sequence[Sequence[int]], new: Tensor) -> Tensor:
     """Probabilities after the prompts and one more token, two rows each."""
-    before = memory.prefill(prompts, [2] * len(prompts))
+    before = memory.prefill(prompts)
+    memory.select([i for i in range(len(prompts)) for _ in range(2)])
     return torch.cat([before, memory.step(new)]).float().softmax(-1)
 
 

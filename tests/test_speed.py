@@ -1,0 +1,30 @@
+"""The speed benchmarks run at a small size, and both sides of each compute the same; nothing here is timed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from conftest import PATIENCE, ROOT
+
+pytest.importorskip("torch")
+
+
+def quick(script: str, *more: str) -> dict[str, Any]:
+    command = [sys.executable, str(ROOT / "benchmarks" / "speed" / script), "--quick", "--json", *more]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_sampling_is_that_of_transformers_and_samples_of_a_prompt_share_what_they_write() -> None:
+    found = quick("generate.py")
+    assert found["logprob_difference"] < 1e-3
+    assert found["lengths_p"] > 1e-3
+    assert found["first_tokens_p"] > 1e-3
+    assert found["distinct_contexts"] < found["tokens"] / 2
+    assert found["ratio"] > 0
+    assert found["ceiling_gflops"] > 0
