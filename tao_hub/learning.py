@@ -76,7 +76,8 @@ def update(
 
     Totals of different tasks are on scales of their own and never compared. With several tasks a trainer gets each
     task's totals in units of their own: (total − mean) / standard deviation over the task's candidates of the round,
-    as in GDPO (arXiv 2601.05242) per reward; and `max_examples` bounds what one task gives.
+    as in GDPO (arXiv 2601.05242) per reward (as they are, where a round draws none and the trainer does); and
+    `max_examples` bounds what one task gives.
     """
     history, origin = History(session.store), start if plan.train.start == "base" else before
     trainer_ref = session.hub.resolve("trainer", Ref(plan.train.name, _seeded(session, plan)))

@@ -53,11 +53,19 @@ def _view(data: Mapping[str, Any]) -> dict[str, Any]:
     safe = figures.tidy(data)
     safe["primary"] = safe.get("primary") or {}
     return {
-        "data": safe, "headline": figures.headline(safe), "curve": figures.curve(safe), "forest": figures.forest(safe),
+        "data": safe, "headline": figures.headline(safe), "curves": _curves(safe), "forest": figures.forest(safe),
         "fields": figures.fields(safe), "adds": figures.adds(safe), "costs": figures.costs(safe),
         "stages": figures.stages(safe), "plain": figures.plain_metrics(safe), "facts": _facts(safe),
         "gates": _gate_rows(safe),
     }  # fmt: skip
+
+
+def _curves(data: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Quality over rounds of the primary comparison, and of each task where there are several."""
+    primary = data["primary"]
+    own = [{**primary, **task, "suite": task["label"]} for task in figures.rows(data, "tasks")]
+    drawn = [figures.curve({**data, "primary": one}) for one in ([primary] if primary or not own else []) + own]
+    return [curve for curve in drawn if curve]
 
 
 def _environment(autoescape: bool) -> Environment:

@@ -11,7 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import PATIENCE, ROOT, Run, Site, hub_of, shell, spawn, write_rows
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+from conftest import PATIENCE, ROOT, Run, Site, hub_of, installed, shell, spawn, write_rows
 from test_loop import dump, write_plan
 from test_resume import SLOW, content, finished, wait_for
 
@@ -264,6 +269,33 @@ def test_the_round_that_is_kept_is_the_best_one_on_the_mean_of_the_open_splits(s
     assert len(warned) == 3  # the mean, and each task
 
 
+def test_a_real_policy_learns_two_tasks_that_want_different_answers(site: Site, tmp_path: Path) -> None:
+    pytest.importorskip("tao_train_trl")
+    import bandit
+
+    policy = bandit.make_policy(tmp_path / "arms")
+    asked = {"white": [p.text for p in bandit.PROMPTS], "red": [f"Paint of wall {i}" for i in range(8)]}
+    tasks = []
+    for want, texts in asked.items():
+        write_rows(tmp_path / want / "prompts.jsonl", *({"prompt": text} for text in texts))
+        rewards = [{"name": "rules/regex", "options": {"pattern": f"^{want}$"}, "weight": 50 if want == "red" else 1}]
+        tasks.append({"suite": "jsonl", "label": want, "suite_options": {"path": str(tmp_path / want)},
+                      "rewards": rewards})  # fmt: skip
+    options = {"lora_rank": 0, "dtype": "float32", "learning_rate": 1e-2, "epochs": 30, "batch_size": 16}
+    plan = load_plan({
+        "policy": str(policy), "policy_options": {"dtype": "float32"}, "tasks": tasks,
+        "candidates": [{"n": 24, "temperature": 1.0, "max_tokens": 4}],
+        "train": {"name": "trl/best-of-n", "options": options},
+    })  # fmt: skip
+    with Session(tmp_path / "s.db", hub_of(*installed("hf", "trl"))) as session:
+        run = History(session.store).find(tune(session, plan))["id"]
+        after = session.store.policy_of(History(session.store).rounds(run)[0]["after"])[1]
+    for want, texts in asked.items():
+        prompt = tao_hub.Prompt((tao_hub.Message("user", texts[0]),))
+        assert bandit.probabilities(policy, prompt)[want] < 0.3
+        assert bandit.probabilities(Path(after.options["model"]), prompt)[want] > 0.6
+
+
 # -- guards ------------------------------------------------------------------------------------------------------------
 
 
@@ -469,8 +501,16 @@ def test_killed_and_resumed_a_run_of_two_tasks_ends_as_one_that_was_never_stoppe
         assert [r["rounds"] for r in History(opened.store).runs()] == [1]
 
 
-def test_the_example_of_two_tasks_is_a_plan_whose_components_exist_and_take_its_options() -> None:
-    plan = load_plan(ROOT / "benchmarks" / "multitask.toml")
+def commented() -> dict[str, Any]:
+    """The tasks that the config of `tune --init` shows as comments."""
+    text = (ROOT / "tao_hub" / "templates" / "tune.toml").read_text(encoding="utf-8")
+    lines = text[text.index("# [[tasks]]") :].splitlines()
+    return tomllib.loads('policy = "smollm2"\n' + "\n".join(line.removeprefix("#") for line in lines))
+
+
+@pytest.mark.parametrize("source", [ROOT / "benchmarks" / "multitask.toml", commented()], ids=["file", "comments"])
+def test_the_examples_of_two_tasks_are_plans_whose_components_exist_and_take_their_options(source: Any) -> None:
+    plan = load_plan(source)
     hub = tao_hub.Hub()
     assert list(plan.by_task()) == ["inbox", "backoffice"]
     for one in plan.by_task().values():
@@ -485,3 +525,16 @@ def test_the_example_of_two_tasks_is_a_plan_whose_components_exist_and_take_its_
     for use in plan.measured:
         assert use.split in hub.suite(hub.resolve("suite", tao_hub.Ref(use.suite, use.options))).splits()
     assert [use.retain for use in plan.measured if use.retain] == [0.02]
+
+
+def test_compare_names_the_suites_of_a_run_as_its_plan_does(
+    site: Site, run: Run, data: Path, tmp_path: Path
+) -> None:
+    site.add("words", WORDS)
+    name = run("tune", write_plan(tmp_path / "plan.toml", settings(data)), "--json").json["run"]
+    before = run("report", "--format", "json").json["deltas"]
+    told = run("compare", name, "base", "round 1", "--json").json
+    assert {d["suite"] for d in told} == {"one", "two"}
+    assert [(d["suite"], d["split"]) for d in run("report", "--format", "json").json["deltas"]] == [
+        (d["suite"], d["split"]) for d in before
+    ]

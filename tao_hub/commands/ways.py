@@ -92,8 +92,9 @@ def _numbers(text: str, option: str) -> list[int]:
         raise UsageError(f"{option} {text!r}: expected numbers separated by commas, as in 1,4,16") from error
 
 
-def _labels_of_a_run(named: Sequence[str], store: Path, as_json: bool) -> None:
-    run, before, after = named
+def _labels_of_a_run(asked: Sequence[str], store: Path, as_json: bool) -> None:
+    run, before, after = asked
+    from ..across import splits
     from ..history import Eval, History
     from ..loop import compare
 
@@ -101,13 +102,17 @@ def _labels_of_a_run(named: Sequence[str], store: Path, as_json: bool) -> None:
         history = History(s.store)
         found = history.find(run)
         evals = history.evals(found["id"])
+        planned = splits(s, config.load_plan(found["plan"]), evals)
+        named = {(m.suite_row, m.use.split): m.use.label for m in planned}
         deltas: list[dict[str, Any]] = []
         for e in [e for e in evals if e["label"] == before]:
             same = (after, e["split"], e["suite_row"])
             for f in [f for f in evals if (f["label"], f["split"], f["suite_row"]) == same]:
                 old, new = (Eval(x["id"], x["label"], x["split"], x["round"]) for x in (e, f))
                 ref = history.suite_ref(e["suite_row"])
-                deltas += [d.__dict__ | {"split": e["split"]} for d in compare(s, found["id"], ref, old, new)]
+                called = named.get((e["suite_row"], e["split"]), "")
+                made = compare(s, found["id"], ref, old, new, called=called)
+                deltas += [d.__dict__ | {"split": e["split"]} for d in made]
         if not deltas:
             labels = sorted({e["label"] for e in evals})
             pair_of = f"{before!r} and {after!r}"
@@ -115,5 +120,6 @@ def _labels_of_a_run(named: Sequence[str], store: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(deltas))
         return
-    keys = ["split", "metric", "before", "after", "delta", "low", "high", "p", "n", "gains", "losses", "mde", "verdict"]
+    keys = ["suite", "split", "metric", "before", "after", "delta", "low", "high", "p", "n", "gains", "losses", "mde",
+            "verdict"]  # fmt: skip
     table(keys, [[f"{d[k]:.4g}" if isinstance(d[k], float) else str(d[k]) for k in keys] for d in deltas])
