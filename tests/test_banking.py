@@ -13,6 +13,7 @@ from tao_reward_model.about import About, own_words
 from tao_reward_model.banking import Banking77
 from tao_reward_model.banking_intents import DESCRIPTIONS
 from tao_reward_model.choice import Choice
+from tao_reward_model.options import NearestOptions
 
 import tao_hub
 
@@ -83,6 +84,20 @@ def test_the_sentences_are_the_options_of_the_reward_and_the_worked_examples(tmp
     assert set(shown) <= set(DESCRIPTIONS)
     assert one != other
     assert len(DESCRIPTIONS) == 77
+
+
+def test_the_nearest_options_are_proposed_unless_they_have_been_written() -> None:
+    strategy = NearestOptions(NearestOptions.Options(choices=DESCRIPTIONS, most=3))
+    prompt = tao_hub.Prompt((tao_hub.Message("user", "The machine ate my card!"),))
+    assert strategy.variants(prompt, 4) == []
+    written = [tao_hub.Candidate(prompt.digest, text, policy="p") for text in ("the card", "card_swallowed")]
+    made = strategy.combine(tao_hub.Group(prompt, (written[0],)))
+    assert made[0].response == "card_swallowed"
+    assert len({c.response for c in made}) == 3
+    assert all(c.policy == "p" and not c.parents and c.response in DESCRIPTIONS for c in made)
+    assert [c.response for c in strategy.combine(tao_hub.Group(prompt, tuple(written)))] == [
+        c.response for c in made[1:]
+    ]
 
 
 def test_a_table_that_is_no_banking77_is_refused_with_file_and_line(

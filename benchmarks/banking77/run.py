@@ -13,7 +13,10 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from tao_reward_model.banking import Banking77
@@ -31,13 +34,21 @@ def plan(options: argparse.Namespace) -> tao_hub.Plan:
         "suite": "banking77", "suite_options": {"path": str(options.data), "shortlist": options.shortlist},
         "policy": "smollm2", "seed": options.seed, "prompts": options.prompts, "rounds": options.rounds,
         "max_tokens": TOKENS, "drop_overlap": True,
-        "candidates": [{
-            "strategy": "few-shot", "policy": "start", "n": options.n, "temperature": options.temperature,
-            "max_tokens": TOKENS,
-        }],
+        "candidates": [
+            # The base hardly ever writes a name, so round 1 learns what is proposed; from round 2 on there are votes.
+            {"strategy": "few-shot", "n": 2, "temperature": 0.7, "max_tokens": TOKENS, "last_round": 1},
+            {
+                "strategy": "direct", "n": options.n, "temperature": options.temperature, "max_tokens": TOKENS,
+                "first_round": 2,
+            },
+        ],
+        "combine": [{"strategy": "embed/options"}],
         "rewards": [
             {"name": "embed/choice", "label": "choice", "gate": options.sure, "options": {"choices": DESCRIPTIONS}},
-            {"name": "rules/consistency", "label": "votes", "weight": options.votes},
+            {
+                "name": "rules/consistency", "label": "votes", "weight": options.votes, "first_round": 2,
+                "options": {"mode": "whole", "unheard": ["embed/options"]},
+            },
         ],
         "train": {"name": "trl/best-of-n", "options": {
             "epochs": options.epochs, "learning_rate": options.learning_rate, "max_examples": options.examples,
@@ -58,7 +69,19 @@ def encoder_alone(options: argparse.Namespace) -> dict[str, Any]:
     listed = [p.reference in p.messages[0].content.split("\n") for p in prompts]
     low, high = tao_hub.proportion_interval(sum(right), len(right))
     accuracy = {"accuracy": sum(right) / len(right), "low": low, "high": high, "n": len(right)}
-    return {"metric": "encoder alone", **accuracy, "intent on the shortlist": sum(listed) / len(listed)}
+    found = {"metric": "encoder alone", **accuracy, "intent on the shortlist": sum(listed) / len(listed)}
+    whole = Banking77(Banking77.Options(path=str(options.data), shortlist=0)).prompts("test")
+    return found | {"prompt tokens": tokens(prompts), "with all 77": tokens(list(islice(whole, len(prompts))))}
+
+
+def tokens(prompts: Sequence[tao_hub.Prompt]) -> float:
+    """Mean length of the prompts in SmolLM2's tokens."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tao_hub.model_path("smollm2"))
+    chats = [[{"role": m.role, "content": m.content} for m in p.messages] for p in prompts]
+    texts = [tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False) for chat in chats]
+    return fmean(len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"])
 
 
 def main() -> None:
@@ -68,12 +91,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--prompts", type=int, default=1000, help="messages without labels")
     parser.add_argument("--shortlist", type=int, default=10, help="intents that a prompt lists; 0: all 77")
-    parser.add_argument("--n", type=int, default=6, help="candidates a message")
-    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--n", type=int, default=6, help="candidates a message, from round 2 on")
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--temperature", type=float, default=1.0)
-    parser.add_argument("--sure", type=float, default=0.3, help="least probability that the encoder gives the intent")
-    parser.add_argument("--votes", type=float, default=0.3, help="weight of the votes beside the encoder's probability")
-    parser.add_argument("--examples", type=int, default=600, help="answers learnt from, at most: the surest")
+    parser.add_argument("--sure", type=float, default=0.5, help="least probability that the encoder gives the intent")
+    parser.add_argument("--votes", type=float, default=0.5, help="weight of the votes beside the encoder's probability")
+    parser.add_argument("--examples", type=int, help="answers learnt from, at most: the surest")
     parser.add_argument("--epochs", type=float, default=3)
     parser.add_argument("--learning-rate", type=float, default=5e-4, help="of the LoRA adapters")
     parser.add_argument("--limit", type=int, default=400, help="test messages")

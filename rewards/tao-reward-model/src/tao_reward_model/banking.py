@@ -68,7 +68,8 @@ class Banking77(tao_hub.Suite):
         if component == "core/few-shot":
             examples = [{"input": sentence, "output": intent} for intent, sentence in DESCRIPTIONS.items()]
             return {"examples": examples, "k": SHOWN, "shuffle": True}
-        return {"choices": DESCRIPTIONS, "encoder": self.options.encoder} if component == "embed/choice" else {}
+        described = component in ("embed/choice", "embed/options")
+        return {"choices": DESCRIPTIONS, "encoder": self.options.encoder} if described else {}
 
     def _rows(self, split: str) -> list[tuple[str, str]]:
         """(text, intent) of a split, each text once."""

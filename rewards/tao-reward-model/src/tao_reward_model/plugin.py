@@ -14,6 +14,7 @@ def register_rewards(register: tao_hub.hookspecs.Register) -> None:
 
 @tao_hub.hookimpl
 def register_strategies(register: tao_hub.hookspecs.Register) -> None:
+    register("options", "tao_reward_model.options:NearestOptions", summary="proposes options that the input is near to")
     register("spans", "tao_reward_model.kinds:Spans", summary="proposes spans of the input of the kind a field holds")
 
 
