@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from statistics import NormalDist
 from typing import Any
 
 from .config import EvalUse, Plan
 from .errors import GateFailed
 from .history import History
 from .loop import kept_round, looks, splits_by_task, suite_of
-from .macro import MACRO, Values, compare_all, retention
+from .macro import MACRO, Retention, Values, compare_all, retention
 from .session import Session
-from .stats import alpha_spent, paired_delta
+from .stats import POWER, alpha_spent, paired_delta
 
 Row = dict[str, Any]
 
@@ -164,13 +166,16 @@ def gates(session: Session, plan: Plan, run: int) -> list[Row]:
     return found
 
 
-def _needed(values: Sequence[Values], held: Any) -> str:
+def _needed(values: Sequence[Values], held: Retention) -> str:
     """For a gate that shows nothing: about how many items would, were the metric unchanged (80% power)."""
     if held.verdict != "not shown" or held.n < 2:
         return ""
     old, new = ([v or 0.0 for _, v in sorted(side.items())] for side in values)
-    se = paired_delta(old, new).se or 0.0
-    needed = round(held.n * ((1.645 + 0.842) * se / held.margin) ** 2)
+    if se := paired_delta(old, new).se:
+        z = NormalDist().inv_cdf(1 - held.alpha) + NormalDist().inv_cdf(POWER)
+        needed = math.ceil(held.n * (z * se / held.margin) ** 2)
+    else:  # no item differs: so many that the rule of three lies within the margin
+        needed = math.ceil(math.log(2 * held.alpha) / math.log1p(-min(held.margin, 0.999)))
     return f"about {needed} items would show it, were nothing lost" if needed > held.n else ""
 
 

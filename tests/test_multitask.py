@@ -367,6 +367,17 @@ def test_gates_that_hold_let_the_run_end_well_and_one_task_may_have_them_too(
     assert gate["lower"] > 0
 
 
+def test_a_gate_that_cannot_tell_says_no_and_how_many_items_would_tell(
+    session: Session, data: Path
+) -> None:
+    plan = load_plan(settings(data, eval=[{"split": "test"}, old(data, retain=0.05)]))
+    (gate,) = run_report(session, tune(session, plan)).data["gates"]
+    assert (gate["verdict"], gate["n"]) == ("not shown", 20)
+    assert gate["note"] == "about 45 items would show it, were nothing lost"  # 0.1^(1/45) > 0.95
+    assert retention(dict.fromkeys(range(45), 1), dict.fromkeys(range(45), 1), 0.05).verdict == "kept"
+    assert retention(dict.fromkeys(range(44), 1), dict.fromkeys(range(44), 1), 0.05).verdict == "not shown"
+
+
 def test_retention_is_kept_lost_or_not_shown_by_one_sided_bounds() -> None:
     def held(before: list[int], after: list[int], margin: float) -> Any:
         return retention(dict(enumerate(before)), dict(enumerate(after)), margin)
