@@ -178,6 +178,23 @@ def test_over_long_texts_keep_both_ends_and_say_how_much_went(llama: Path, bert:
         assert (len(spare.ids), spare.cut > 0) == (40, True)
 
 
+@pytest.mark.parametrize(("which", "kind"), [("bert", "segments"), ("llama", "chat"), ("llama", "plain")])
+def test_texts_tokenized_together_are_those_tokenized_one_by_one(
+    which: str, kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(request.getfixturevalue(which))
+    monkeypatch.setattr("tao_reward_model.trained.layout.TOGETHER", 7)
+    turns = (*ASK, Message("assistant", "because of it"), Message("user", "is it not good?"))
+    long = (Message("user", "why is the sky blue? " * 30),)
+    answers = ["yes", "", "a good answer about blue", "to be " * 60, "yes " * 700, "yes"]
+    texts = [(prompt, answer) for prompt in (ASK, turns, long) for answer in answers]
+    layout = Layout(kind, 40)
+    one_by_one = [layout.encode(tokenizer, prompt, answer) for prompt, answer in texts]
+    assert layout.encode_all(tokenizer, texts) == one_by_one
+    assert 0 < sum(tokens.cut > 0 for tokens in one_by_one) < len(texts)
+    assert layout.encode_all(tokenizer, []) == []
+
+
 def test_an_ensemble_of_heads_saves_their_mean_as_the_plain_model(bert: Path, tmp_path: Path) -> None:
     result = trained(tmp_path, bert, politeness(100), frozen=True, ensemble=4, l2=0.1)
     folder = tmp_path / "rm"

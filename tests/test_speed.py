@@ -28,3 +28,11 @@ def test_sampling_is_that_of_transformers_and_samples_of_a_prompt_share_what_the
     assert found["distinct_contexts"] < found["tokens"] / 2
     assert found["ratio"] > 0
     assert found["ceiling_gflops"] > 0
+
+
+def test_scores_are_those_of_a_plain_loop_and_training_ends_where_trl_does() -> None:
+    pytest.importorskip("trl")
+    found = quick("reward_model.py")
+    assert found["score_difference"] < 1e-4
+    assert found["loss"] == pytest.approx(found["trl_loss"], abs=0.02)
+    assert found["loss"] < found["loss_before"] + 0.02

@@ -11,6 +11,7 @@ from .layout import Tokens
 
 BATCH_TOKENS = 8192  # padded, in one forward pass
 BATCH_ROWS = 64
+CPU_TOKENS, CPU_ROWS = 2048, 16  # at most, on a processor: what a layer makes of them stays in its cache
 
 
 def pad(tokens: Sequence[Tokens], pad_id: int) -> dict[str, torch.Tensor]:
@@ -46,6 +47,8 @@ def logits(
     rows = 1 if pad_id is None else BATCH_ROWS
     found: torch.Tensor | None = None
     device = next(model.parameters()).device
+    if device.type == "cpu":
+        batch_tokens, rows = min(batch_tokens, CPU_TOKENS), min(rows, CPU_ROWS)
     model.eval()
     with torch.inference_mode():
         for batch in batches(tokens, batch_tokens, rows):

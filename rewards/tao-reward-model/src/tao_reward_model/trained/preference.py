@@ -38,7 +38,7 @@ class Preference(tao_hub.Reward):
         label: str = pydantic.Field("", description="Of a classifier with several labels: the one whose log-odds count")
         dtype: Literal["float32", "bfloat16", "float16"] = pydantic.Field("float32", description="Of the weights")
         device: str = pydantic.Field("auto", description="auto, cpu, cuda, …")
-        batch_tokens: int = pydantic.Field(8192, gt=0, description="Tokens, padding included, in a forward pass")
+        batch_tokens: int = pydantic.Field(8192, gt=0, description="Padded tokens of a pass (CPU: 2048 at most)")
 
     def __init__(self, options: Any = None) -> None:
         super().__init__(options)

@@ -52,7 +52,7 @@ class Scorer:
 
         from .forward import logits
 
-        tokens = [self.layout.encode(self.tokenizer, prompt, response) for prompt, response in texts]
+        tokens = self.layout.encode_all(self.tokenizer, texts)
         columns = []
         for model in self.models:
             found = logits(model, tokens, self._batch_tokens, told)

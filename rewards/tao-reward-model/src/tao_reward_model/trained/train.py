@@ -91,14 +91,13 @@ def _build(ready: Prepared, options: TrainOptions, made: Path, work: Path, progr
 def _encoded(rows: Sequence[Ranked], layout: Any, tokenizer: Any) -> tuple[list[Any], dict[str, int]]:
     from .fit import Item
 
-    known: dict[int, Any] = {}  # a row of weight 2 is encoded once
-    items = []
-    for row in rows:
-        if id(row) not in known:
-            tokens = tuple(layout.encode(tokenizer, row.prompt, text) for text in row.responses)
-            known[id(row)] = Item(tokens, row.scores, row.margin)
-        items.append(known[id(row)])
-    texts = [t for item in known.values() for t in item.tokens]
+    distinct = {id(row): row for row in rows}  # a row of weight 2 is encoded once
+    texts = layout.encode_all(tokenizer, [(row.prompt, text) for row in distinct.values() for text in row.responses])
+    left = iter(texts)
+    known = {
+        key: Item(tuple(next(left) for _ in row.responses), row.scores, row.margin) for key, row in distinct.items()
+    }
+    items = [known[id(row)] for row in rows]
     cut = [t.cut for t in texts if t.cut]
     return items, {"texts": len(cut), "of": len(texts), "tokens": sum(cut)}
 
