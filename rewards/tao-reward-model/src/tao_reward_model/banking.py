@@ -88,7 +88,7 @@ class Banking77(tao_hub.Suite):
         if kept in (0, len(names)):
             yield from (sorted(names, key=str.casefold) for _ in texts)
             return
-        choice = Choice(Choice.Options(choices=DESCRIPTIONS, encoder=self.options.encoder))
+        choice = Choice(Choice.Options(choices=DESCRIPTIONS, encoder=self.options.encoder, pooling="whole"))
         try:
             for cosines in choice.similarities(texts):
                 nearest = sorted(range(len(names)), key=lambda i: -cosines[i])[:kept]
