@@ -19,7 +19,8 @@ _HOMES = {
     "store": "Store",
     "config": "Plan load_plan parse_options",
     "session": "Policy Session",
-    "loop": "combine compare evaluate generate rounds_done run_round score tune update",
+    "loop": "combine compare draw evaluate generate rounds_done run_round score tune update",
+    "learning": "Drawn",
     "commands.stages": "command_line open_session show_report tune_and_report",
     "commands.progress": "Bar",
     "rows": "score_rows",
@@ -59,7 +60,8 @@ if TYPE_CHECKING:
     from .figures import tidy
     from .home import home_folder, model_path
     from .hookspecs import hookimpl
-    from .loop import combine, compare, evaluate, generate, rounds_done, run_round, score, tune, update
+    from .learning import Drawn
+    from .loop import combine, compare, draw, evaluate, generate, rounds_done, run_round, score, tune, update
     from .overlap import find_overlap
     from .plugins import Hub
     from .records import dump_record, find_record, normalise_text, parse_json, parse_record, value_key
@@ -100,7 +102,7 @@ __all__ = [  # noqa: RUF022 - grouped by home
     "rounds_done",
     "tune_and_report", "without",
     "command_line", "open_session", "show_report",
-    "combine", "compare", "evaluate", "generate", "run_round", "score", "score_group",
+    "combine", "compare", "draw", "Drawn", "evaluate", "generate", "run_round", "score", "score_group",
     "score_pairs", "score_rows", "tune", "update",
     "Ways", "comparison", "sweep", "Synthesis", "synthesize",
     "evaluated_suites", "find_overlap", "run_groups", "run_report", "print_report", "render_html", "render_markdown",

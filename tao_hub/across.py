@@ -59,12 +59,15 @@ def macro(session: Session, plan: Plan, run: int, deltas: Sequence[Row], quality
     history = History(session.store)
     evals = history.evals(run)
     tasks = [[_measured(session, plan, use, evals) for use in uses] for uses in splits_by_task(plan).values()]
-    if len(tasks) < 2 or not all(tasks):
+    if not all(tasks):
         return {}
     primary = [next((m for m in of if m.use.sealed), of[-1]) for of in tasks]
     opened = [m for of in tasks if (m := next((m for m in of if not m.use.sealed), None))]
     found: dict[str, Any] = {"quality": [], "deltas": [], "primary": {}, "warnings": []}
     metric = _metric(primary)
+    if len(tasks) == 1:  # no mean: its own primary split
+        where = {"suite": primary[0].called, "split": primary[0].use.split, "metric": metric}
+        return {**found, "primary": _compared(primary, where)}
     no_shares = sorted({q["metric"] for q in quality if not 0 <= q["value"] <= 1} & {m.metric for m in primary})
     if no_shares:
         found["warnings"].append(f"no macro delta: {', '.join(no_shares)} is no share, so suites have no common scale")
@@ -75,11 +78,17 @@ def macro(session: Session, plan: Plan, run: int, deltas: Sequence[Row], quality
         where = {"suite": MACRO, "split": _split(over, kind), "metric": metric}
         found["quality"] += _levels(over, where, quality)
         sealed = all(m.use.sealed for m in over)
-        found["deltas"] += [{**d, "split": where["split"], "sealed": sealed} for d in _deltas(history, over, metric,
-                            deltas)]  # fmt: skip
-        if kind == "primary" and (last := _last(over)):
-            found["primary"] = {**where, "sealed": sealed, "before_label": "base", "after_label": f"round {last}"}
+        made = _deltas(history, over, metric, deltas)
+        found["deltas"] += [{**d, "split": where["split"], "sealed": sealed} for d in made]
+        if kind == "primary":
+            found["primary"] = _compared(over, where)
     return found
+
+
+def _compared(over: Sequence[Measured], where: Row) -> Row:
+    """The comparison that a report is headed by: base and the last round, {} before there is one."""
+    last, sealed = _last(over), all(m.use.sealed for m in over)
+    return {**where, "sealed": sealed, "before_label": "base", "after_label": f"round {last}"} if last else {}
 
 
 def _metric(over: Sequence[Measured]) -> str:

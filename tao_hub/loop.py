@@ -19,7 +19,7 @@ from .stats import alpha_spent
 from .stats import compare as compare_items
 from .types import Delta, Ref, Sampling, digest
 
-__all__ = ["combine", "compare", "evaluate", "generate", "run_round", "score", "tune", "update"]
+__all__ = ["combine", "compare", "draw", "evaluate", "generate", "run_round", "score", "tune", "update"]
 
 
 def run_round(session: Session, plan: Plan, run: int, number: int, before: Policy, start: Policy) -> Policy:
@@ -31,7 +31,7 @@ def run_round(session: Session, plan: Plan, run: int, number: int, before: Polic
 
 def draw(
     session: Session, called: str, plan: Plan, run: int, number: int, before: Policy, start: Policy
-) -> Drawn:  # fmt: skip
+) -> Drawn:
     """The candidates and scores of one task in a round; `plan` is the task's own (`Plan.by_task`)."""
     part = tuning_slice(session, plan)
     asked = ways(session.store, plan, run, number, called, part)

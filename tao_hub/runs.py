@@ -299,9 +299,10 @@ def show_prompts(
     at = rounds[-1]["number"]
     found = []
     for called, task in plan.by_task().items():
-        rows = _chosen_items(session, run["id"], at, session.suite(task.suite_ref)[1], prompt, limit)
-        if prompt and not rows and not plan.tasks:
-            rows = _known_item(session, prompt)
+        suite = session.suite(task.suite_ref)[1]
+        rows = _chosen_items(session, run["id"], at, suite, prompt, limit)
+        if prompt and not rows:  # none of its candidates was good enough
+            rows = _known_item(session, prompt, suite if plan.tasks else None)
         found += [_one_prompt(session, called, task, run["id"], rounds[-1], row, bool(plan.tasks)) for row in rows]
     if not found and prompt:
         raise UsageError(f"no prompt {prompt!r} in run {run['name']}; `tao-hub show {run['name']}` lists some")
@@ -323,9 +324,12 @@ def _chosen_items(session: Session, run: int, number: int, suite: int, prompt: s
     return list(once.values())
 
 
-def _known_item(session: Session, prompt: str) -> list[Any]:
-    sql = "SELECT p.id, i.item, p.messages FROM items i JOIN prompts p ON p.id = i.prompt WHERE i.item = ? LIMIT 1"
-    return list(session.store.rows(sql, [prompt]))
+def _known_item(session: Session, prompt: str, suite: int | None) -> list[Any]:
+    sql = (
+        "SELECT p.id, i.item, p.messages FROM items i JOIN prompts p ON p.id = i.prompt WHERE i.item = ? "
+        "AND i.suite = coalesce(?, i.suite) LIMIT 1"
+    )
+    return list(session.store.rows(sql, [prompt, suite]))
 
 
 def run_gates(session: Session, name: str) -> list[str]:

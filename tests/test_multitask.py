@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
 import sys
 from pathlib import Path
@@ -24,10 +23,9 @@ import tao_hub
 from tao_hub import LabelLeak, Session, UsageError, Ways, comparison, load_plan, run_groups, sweep, tune
 from tao_hub.history import History
 from tao_hub.loop import run_name
-from tao_hub.macro import compare_all, mean_of, retention
+from tao_hub.macro import retention
 from tao_hub.report import render_html, render_markdown
 from tao_hub.runs import run_report, show_prompts
-from tao_hub.stats import Estimate, paired_delta, t_critical, t_two_sided
 from tao_hub.types import digest
 
 # A policy that answers by the first word of a prompt, and a trainer that learns the most frequent best answer to it.
@@ -378,69 +376,6 @@ def test_a_gate_that_cannot_tell_says_no_and_how_many_items_would_tell(
     assert retention(dict.fromkeys(range(44), 1), dict.fromkeys(range(44), 1), 0.05).verdict == "not shown"
 
 
-def test_retention_is_kept_lost_or_not_shown_by_one_sided_bounds() -> None:
-    def held(before: list[int], after: list[int], margin: float) -> Any:
-        return retention(dict(enumerate(before)), dict(enumerate(after)), margin)
-
-    same = held([1] * 200, [1] * 200, 0.02)
-    assert same.lower == pytest.approx(-(1 - 0.1 ** (1 / 200)))  # none of 200 differs: at most 1.1% would, at 90%
-    assert same.verdict == "kept"
-    assert held([1] * 20, [1] * 20, 0.02).verdict == "not shown"
-    assert held([1] * 200, [0] * 40 + [1] * 160, 0.02).verdict == "lost"
-    # 10 losses and 6 gains of 400, by hand (Bonett & Price): (6 − 10)/402 − 1.645·√(18 − 16/402)/402.
-    some = held([1] * 10 + [0] * 6 + [1] * 384, [0] * 10 + [1] * 390, 0.05)
-    assert some.lower == pytest.approx(-4 / 402 - 1.6449 * (18 - 16 / 402) ** 0.5 / 402, abs=1e-5)
-    assert (some.verdict, some.delta) == ("kept", pytest.approx(-0.01))
-    with pytest.raises(ValueError, match="above 0"):
-        held([1], [1], 0.0)
-
-
-# -- the macro delta ---------------------------------------------------------------------------------------------------
-
-
-def test_the_macro_delta_is_the_one_computed_by_hand() -> None:
-    one = ({"a": 0, "b": 0, "c": 0, "d": 1}, {"a": 1, "b": 0, "c": 1, "d": 1})  # d = 1, 0, 1, 0
-    two = (dict.fromkeys("abcde", 0.0), {**dict.fromkeys("abce", 0.0), "d": 1.0})  # d = 0, 0, 0, 1, 0
-    found = compare_all({"one": one, "two": two}, metric="exact")
-    # mean (0.5 + 0.2)/2; SE_1² = 1/12, SE_2² = 0.8/20; SE = √(1/12 + 1/25)/2
-    assert found.delta == pytest.approx(0.35)
-    se = (1 / 12 + 0.04) ** 0.5 / 2
-    freedom = (1 / 12 + 0.04) ** 2 / ((1 / 12) ** 2 / 3 + 0.04**2 / 4)
-    assert freedom == pytest.approx(5.603, abs=1e-3)
-    assert found.high - found.delta == pytest.approx(t_critical(0.05, freedom) * se)
-    assert found.p == pytest.approx(t_two_sided(0.35 / se, freedom))
-    assert (found.n, found.gains, found.losses, found.before, found.after) == (9, 3, 0, 0.125, 0.475)
-    assert found.verdict == "inconclusive"
-
-
-def test_the_mean_of_one_suite_is_that_suite_and_suites_without_differences_are_not_certain() -> None:
-    only = paired_delta([0, 0, 1, 0, 1], [1, 0, 1, 1, 0])
-    assert mean_of([only]).low == pytest.approx(only.low)
-    assert mean_of([only]).p == pytest.approx(only.p)
-    flat = paired_delta([1] * 50, [1] * 50)
-    assert flat.se == 0
-    both = mean_of([flat, flat])
-    assert both.low < 0 < both.high
-    assert (both.delta, both.p) == (0, 1)
-    unknown = mean_of([only, Estimate(0.5, None, -1, 1, 1.0, 1, 1)])
-    assert (unknown.p, unknown.se) == (1.0, None)
-    with pytest.raises(ValueError, match="no suites"):
-        mean_of([])
-
-
-def test_where_nothing_changed_the_macro_delta_says_so_in_nineteen_cases_of_twenty() -> None:
-    draw, wrong = random.Random(7), 0
-    for _ in range(1000):
-        suites = [
-            paired_delta([0.0] * n, [float(draw.choices((-1, 0, 1), (rate, 1 - 2 * rate, rate))[0]) for _ in range(n)])
-            for n, rate in ((40, 0.1), (150, 0.05), (80, 0.2))
-        ]
-        found = mean_of(suites)
-        wrong += found.p <= 0.05
-        assert (found.p <= 0.05) == (found.low > 0 or found.high < 0)
-    assert 25 <= wrong <= 75
-
-
 def test_metrics_without_a_common_scale_have_no_mean(session: Session, data: Path) -> None:
     counted = task(data, "two", "no")
     counted["suite_options"]["metric"] = {"name": "words/letters"}
@@ -450,6 +385,15 @@ def test_metrics_without_a_common_scale_have_no_mean(session: Session, data: Pat
     assert {d["suite"] for d in report["deltas"]} == {"one", "two"}
     assert "primary" not in report
     assert "one + two" in render_html(report)
+
+
+def test_one_task_in_a_table_is_headed_by_its_own_split(session: Session, data: Path) -> None:
+    plan = load_plan(settings(data, tasks=[task(data, "one", "yes")], keep="best", rounds=2))
+    report = run_report(session, tune(session, plan)).data
+    assert (report["primary"]["suite"], report["primary"]["split"]) == ("one", "test")
+    assert {d["suite"] for d in report["deltas"]} == {"one"}
+    assert [t["label"] for t in report["rounds"][0]["tasks"]] == ["one"]
+    assert "100.0%" in render_html(report)
 
 
 # -- other commands ----------------------------------------------------------------------------------------------------
@@ -463,6 +407,8 @@ def test_show_recycle_and_compare_know_the_tasks(session: Session, data: Path) -
         assert {(name, "base, best of 4"), (name, "supervised on 10 labels")} <= labels
     assert ("old", "base, best of 4") not in labels  # no task, no rewards to pick by
     assert [g["split"] for g in report["gap"]] == ["one test", "two test", "old test"]
+    (hidden,) = show_prompts(session, "", prompt="test0", limit=1)[:1]
+    assert hidden["task"] == "one"
     shown = show_prompts(session, "", limit=2)
     assert [s["task"] for s in shown] == ["one", "one", "two", "two"]
     assert all(set(c["scores"]) == {"rules/regex"} for s in shown for c in s["candidates"])
