@@ -184,7 +184,7 @@ def _needed(values: Sequence[Values], held: Retention) -> str:
         z = NormalDist().inv_cdf(1 - held.alpha) + NormalDist().inv_cdf(POWER)
         needed = math.ceil(held.n * (z * se / held.margin) ** 2)
     else:  # no item differs: so many that the rule of three lies within the margin
-        needed = math.ceil(math.log(2 * held.alpha) / math.log1p(-min(held.margin, 0.999)))
+        needed = math.ceil(math.log(held.alpha) / math.log1p(-min(held.margin, 0.999)))
     return f"about {needed} items would show it, were nothing lost" if needed > held.n else ""
 
 

@@ -92,13 +92,16 @@ class Retention:
 
 def retention(before: Values, after: Values, margin: float, alpha: float = 0.05) -> Retention:
     """Non-inferiority of `after` within `margin`, on identical items: the lower one-sided bound of the paired delta
-    lies above −margin (ICH E9, 3.3.2; bounds as of the two-sided 1 − 2·alpha interval of `tao_hub.stats.compare`).
+    lies above −margin (ICH E9, 3.3.2). The bounds are the ends of the two-sided 1 − 2·alpha interval of
+    `tao_hub.stats.compare`. Where all items differ by the same, unseen ones may all lie on one side, so it is the rule
+    of three at alpha itself: with margin 0.02 at least 149 items that do not differ.
 
     Several gates that must all pass need no correction: each is tested at alpha, and so is their intersection (Berger
     1982). Raises ValueError for other items before than after, or a margin that is not above 0.
     """
     if not margin > 0:
         raise ValueError(f"margin must be above 0, found {margin!r}")
-    delta = compare(before, after, metric="", suite="", alpha=2 * alpha)
+    alike = len({(after.get(item) or 0.0) - (value or 0.0) for item, value in before.items()}) == 1
+    delta = compare(before, after, metric="", suite="", alpha=alpha if alike else 2 * alpha)
     word = "kept" if delta.low > -margin else "lost" if delta.high < -margin else "not shown"
     return Retention(delta.before, delta.after, delta.n, delta.delta, margin, delta.low, delta.high, word, alpha)

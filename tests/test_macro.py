@@ -16,9 +16,9 @@ def test_retention_is_kept_lost_or_not_shown_by_one_sided_bounds() -> None:
         return retention(dict(enumerate(before)), dict(enumerate(after)), margin)
 
     same = held([1] * 200, [1] * 200, 0.02)
-    assert same.lower == pytest.approx(-(1 - 0.1 ** (1 / 200)))  # none of 200 differs: at most 1.1% would, at 90%
+    assert same.lower == pytest.approx(-(1 - 0.05 ** (1 / 200)))  # none of 200 differs: at most 1.5% would
     assert same.verdict == "kept"
-    assert held([1] * 20, [1] * 20, 0.02).verdict == "not shown"
+    assert [held([1] * n, [1] * n, 0.02).verdict for n in (20, 148, 149)] == ["not shown", "not shown", "kept"]
     assert held([1] * 200, [0] * 40 + [1] * 160, 0.02).verdict == "lost"
     # 10 losses and 6 gains of 400, by hand (Bonett & Price): (6 − 10)/402 − 1.645·√(18 − 16/402)/402.
     some = held([1] * 10 + [0] * 6 + [1] * 384, [0] * 10 + [1] * 390, 0.05)
@@ -69,3 +69,14 @@ def test_where_nothing_changed_the_macro_delta_says_so_in_nineteen_cases_of_twen
         wrong += found.p <= 0.05
         assert (found.p <= 0.05) == (found.low > 0 or found.high < 0)
     assert 25 <= wrong <= 75
+
+
+def test_what_fell_by_the_whole_margin_is_called_kept_in_one_case_of_twenty_at_most() -> None:
+    draw = random.Random(11)
+    for n, losses, gains in ((149, 0.02, 0.0), (400, 0.06, 0.04), (200, 0.10, 0.05)):
+        kept = 0
+        for _ in range(1000):
+            signs = draw.choices((-1, 0, 1), (losses, 1 - losses - gains, gains), k=n)
+            before, after = [float(s < 0) for s in signs], [float(s > 0) for s in signs]
+            kept += retention(dict(enumerate(before)), dict(enumerate(after)), losses - gains).verdict == "kept"
+        assert kept <= 70  # 50, and three standard deviations of chance
