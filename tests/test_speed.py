@@ -36,3 +36,16 @@ def test_scores_are_those_of_a_plain_loop_and_training_ends_where_trl_does() -> 
     assert found["score_difference"] < 1e-4
     assert found["loss"] == pytest.approx(found["trl_loss"], abs=0.02)
     assert found["loss"] < found["loss_before"] + 0.02
+
+
+def test_a_round_and_plain_grpo_say_where_their_time_goes() -> None:
+    pytest.importorskip("trl")
+    pytest.importorskip("tao_demo")
+    found = quick("round.py")
+    for side in (found["ours"], found["trl"]):
+        assert side["steps"] > 0
+        assert side["drawn_tokens"] > 0
+        assert 0 <= side["dev"] <= 1
+        assert min(side["generate"], side["score"], side["update"]) > 0
+        assert side["generate"] + side["score"] + side["update"] <= side["seconds"] + 0.1
+    assert 0 <= found["dev_before"] <= 1
