@@ -148,8 +148,7 @@ def decode(
             return
         if parents != list(range(len(logits))):
             memory.select(parents)
-        tokens = [node[0].tokens[-1] if node else 0 for node in nodes]
-        logits = memory.step(torch.tensor(tokens, device=logits.device))
+        logits = memory.step(torch.tensor([node[0].tokens[-1] if node else 0 for node in nodes], device=logits.device))
 
 
 def _write(
