@@ -63,3 +63,43 @@ def test_a_number_is_one_of_the_input_in_digits_or_as_a_word(tokenizer, ends):
     allowed = follow(tokenizer, ends, '{"quantity": ', copy_numbers=["quantity"])
     assert {piece.strip() for piece in allowed} - {"", "null"} <= {"1", "12"}, "twelve lamps, no date"
     assert follow(tokenizer, ends, '{"quantity": 12', copy_numbers=["quantity"]) <= {",", "}", "}\n", ",\n"}
+
+
+KEYS = {"copy_keys": ["name", "n", "kind"], "copy_skip": ["kind"], "copy_numbers": ["n"]}
+
+
+@pytest.mark.parametrize(
+    ("written", "rest"),
+    [
+        ("", '{"name":'),
+        ("{", '"name":'),
+        ('{"name": "Ann Lee"', ', "n":'),
+        ('{"name": null', ', "n":'),
+        ('{"name": "Ann Lee", "n": 12,', ' "kind":'),
+        ('{"name": "Ann Lee", "n": 12, "kind": "late"', "}"),
+    ],
+)
+def test_between_its_values_an_object_of_known_keys_can_only_go_on(tokenizer, ends, written, rest):
+    allowed = follow(tokenizer, ends, written, **KEYS)
+    assert allowed
+    assert all(rest.startswith(piece) for piece in allowed)
+
+
+def test_a_value_of_a_known_key_is_a_string_or_null_and_ends_as_the_object_goes_on(tokenizer, ends):
+    assert follow(tokenizer, ends, '{"name":', **KEYS) <= {'"', ' "', "null", " null"}
+    assert '"}' not in follow(tokenizer, ends, '{"name": "Ann', **KEYS)
+    assert "}" not in follow(tokenizer, ends, '{"name": null, "n": 12', **KEYS)
+    assert "," in follow(tokenizer, ends, '{"name": null, "n": 12', **KEYS)
+    assert follow(tokenizer, ends, '{"name": null, "n": 12, "kind": "la', **KEYS) is None
+    assert follow(tokenizer, ends, '{"name": null, "n": 12, "kind": "late"}', **KEYS) is None
+    assert follow(tokenizer, ends, "Sure: ", **KEYS) is None, "a text that left the frame is free"
+
+
+def test_a_field_with_options_is_one_of_them_and_space_before_a_number_is_written_once(tokenizer, ends):
+    wish = {**KEYS, "copy_skip": [], "copy_choices": {"kind": ["late", "lost"]}}
+    start = '{"name": null, "n": 12, "kind": '
+    assert all("late".startswith(t) or "lost".startswith(t) for t in follow(tokenizer, ends, start + '"', **wish))
+    closing = follow(tokenizer, ends, start + '"late', **wish)
+    assert '"' in closing
+    assert not closing & {'",', "null"}
+    assert " " not in follow(tokenizer, ends, '{"name": null, "n": ', **wish)

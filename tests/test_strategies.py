@@ -189,6 +189,12 @@ def test_null_can_weigh_less_than_a_value() -> None:
     assert light.combine(group(*rows))[0].response == '{"d": "9 May"}'
 
 
+def test_no_value_wins_whose_votes_weigh_less_than_nulls_standing_vote() -> None:
+    rows = [({"d": "9 May"}, grounded(d=0.04)), ({"d": "9 May"}, grounded(d=0.05))]
+    assert build(Assemble, null_floor=0.08).combine(group(*rows))[0].response == '{"d": "9 May"}'
+    assert build(Assemble, null_floor=0.1).combine(group(*rows))[0].response == '{"d": null}'
+
+
 def test_every_option_of_a_choice_is_proposed() -> None:
     rows = [({"kind": "late", "n": 1}, grounded(n=1)), ({"kind": "late", "n": 1}, grounded(n=1))]
     found = build(Assemble, choices={"kind": ["late", "lost", None]}).combine(group(*rows))

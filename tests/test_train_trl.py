@@ -21,7 +21,7 @@ pytest.importorskip("trl")
 
 from tao_train_trl import checkpoint, fit, optimizer, sft, shared_prefix  # noqa: E402
 from tao_train_trl.best_of_n import BestOfN  # noqa: E402
-from tao_train_trl.examples import Pair, choose, stop_token, tokenize  # noqa: E402
+from tao_train_trl.examples import Pair, choose, field_spans, stop_token, sure_fields, tokenize  # noqa: E402
 
 SYSTEM = Message("system", "You answer with one JSON record and nothing else.")
 TINY = {"dtype": "float32", "lora_rank": 0, "learning_rate": 1e-2, "batch_size": 8}
@@ -196,6 +196,73 @@ def test_low_scores_are_left_out_and_of_too_many_the_highest_stay_in_order() -> 
     assert {i for i in range(40) if i % 2} <= set(places)
     assert some.examples != choose(groups(), None, 24, 4).examples
     assert some.left_out == {"over max_examples": 16}
+
+
+def parted(i: int, record: Any, **parts: dict[str, float]) -> Group:
+    scores = ({label: Score(0.5, parts=some) for label, some in parts.items()},)
+    response = record if isinstance(record, str) else json.dumps(record)
+    return Group(prompt(i), (Candidate("p", response),), scores, (Score(float(i)),), ("",))
+
+
+def test_of_a_record_only_the_sure_fields_are_learnt(base: Path, tmp_path: Path) -> None:
+    tokenizer = load(base)[1]
+    half = parted(0, {"a": "late lamp", "b": 12}, vote={"a": 0.2, "b": 1.0})
+    chosen = choose([half], None, None, 0, {"vote": 0.5})
+    [row], _ = tokenize(tokenizer, chosen.examples, 2, 512)
+    asked = tokenizer.decode(row["input_ids"])
+    learnt = tokenizer.decode([label for label in row["labels"] if label != -100])
+    assert '{"a": "late lamp", "b": 12}' in asked  # it is read all the same
+    assert "lamp" not in learnt
+    assert "12" in learnt
+    assert chosen.seen == {"fields": {"all": 2, "sure": 1}}
+    whole = [parted(i, {"a": "x", "b": i}, vote={"a": 1.0}) for i in range(8)]
+    update(base, [*whole, half], tmp_path / "out", min_parts={"vote": 0.5})
+    assert record(tmp_path / "out")["fields"] == {"all": 18, "sure": 17}
+
+
+def test_answers_with_more_sure_fields_come_first_and_those_with_none_are_left_out() -> None:
+    some = [
+        parted(3, {"a": 1, "b": 2}, vote={"a": 0.0, "b": 1.0}),
+        parted(1, {"a": 1, "b": 2}, vote={"a": 1.0, "b": 1.0}),
+        parted(9, {"a": 1, "b": 2}, vote={"a": 0.0, "b": 0.0}),
+        parted(2, {"a": 1, "b": 2}, vote={"a": 1.0}),
+        parted(4, "no record", vote={"a": 1.0}),
+    ]
+    chosen = choose(some, None, 2, 0, {"vote": 0.5})
+    assert [pair.messages for pair in chosen.examples] == [prompt(1).messages, prompt(2).messages]
+    assert chosen.left_out == {"without a sure field": 1, "over max_examples": 2}
+    assert choose(some, None, None, 0, {"vote": 0.5}).examples[-1].response == "no record"
+
+
+def test_null_has_bounds_of_its_own_where_few_vote_for_it() -> None:
+    answer = {"a": None, "b": None, "c": None, "d": 1}
+    half = parted(0, answer, vote=dict.fromkeys("abcd", 0.0), place={"a": 1.0, "b": 0.4, "d": 1.0})
+    bounds = {"place.a": 0.9, "place.b": 0.9, "place.d": 0.9}
+    [pair] = choose([half], None, None, 0, {"vote": 0.5}, bounds).examples
+    learnt = [name for name, span in field_spans(pair.response).items() if span not in pair.unsure]
+    assert learnt == ["a"]
+
+
+def test_a_bound_may_be_given_for_one_field_and_a_reward_that_says_nothing_doubts_nothing() -> None:
+    scores = {"vote": Score(1.0, parts={"a": 0.4, "b": 0.4}), "v.2": Score(1.0, parts={"c": 0.1})}
+    assert sure_fields(scores, "abc", {"vote": 0.5}) == {"c"}
+    assert sure_fields(scores, "abc", {"vote": 0.5, "vote.b": 0.3}) == {"b", "c"}
+    assert sure_fields(scores, "abc", {"vote.a": 0.5, "v.2": 0.2}) == {"b"}
+    with pytest.raises(ValueError, match=r"'vot\.a' names no reward; there are v\.2, vote"):
+        sure_fields(scores, "abc", {"vot.a": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ('{"a": 1, "b": {"c": [2, "}"]}, "d" :"x\\"y" }', {"a": "1", "b": '{"c": [2, "}"]}', "d": '"x\\"y"'}),
+        (' {\n"a"\t: null}', {"a": "null"}),
+        *((text, {}) for text in ("", "{}", "[1]", '{"a": 1', '{"a" 1}', '{"a": 1,}', "{1: 2}")),
+        ('{"a": ' + "[" * 90_000, {}),
+    ],
+)
+def test_the_values_of_a_record_are_found_in_its_text(text: str, values: dict[str, str]) -> None:
+    assert {name: text[start:end] for name, (start, end) in field_spans(text).items()} == values
 
 
 def test_overlong_examples_are_left_out_whole_and_counted(base: Path, tmp_path: Path) -> None:

@@ -49,13 +49,16 @@ class Assemble(Strategy):
 
     For each field, every candidate's vote for its value weighs the product of that field's parts over the rewards that
     judge by field (so a value that does not occur in the input, part 0, has no vote), times the weight of the strategy
-    it came from. Where no value has a vote, null wins. Fields with `choices` are not voted on: a candidate is made for
-    every option, and the rewards decide. Candidates that failed, were cut off, were combined, or are no record have no
-    vote; nor has one that a reward by field could not score, for that field.
+    it came from. Where no value has a vote, or none as heavy as `null_floor`, null wins. Fields with `choices` are not
+    voted on: a candidate is made for every option, and the rewards decide. Candidates that failed, were cut off, were
+    combined, or are no record have no vote; nor has one that a reward by field could not score, for that field.
     """
 
     class Options(components.Options):
         null_weight: float = pydantic.Field(1.0, ge=0, description="What a vote for null weighs beside one for a value")
+        null_floor: float = pydantic.Field(
+            0.0, ge=0, description="A standing vote for null in each field: no value wins whose votes weigh less"
+        )
         choices: dict[str, list[str | None]] = pydantic.Field(
             {}, description="Field → all its options; each is proposed in a candidate of its own"
         )
@@ -136,7 +139,7 @@ class Assemble(Strategy):
             held = {option: tallies.get(value_key(option)) for option in self.options.choices[name]}
             return [(option, tally.parents if tally else []) for option, tally in held.items()]
         winner = max(tallies.values(), key=lambda tally: tally.weight, default=None)  # the first of equals
-        if winner is None or winner.weight <= 0:
+        if winner is None or winner.weight <= 0 or winner.weight < self.options.null_floor:
             nulls = tallies.get(value_key(None))
             return [(None, nulls.parents if nulls else [])]
         return [(winner.value, winner.parents)]

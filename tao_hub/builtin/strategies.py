@@ -33,10 +33,12 @@ class CopyOptions(components.Options):
     copy_strings: bool = pydantic.Field(
         False, description="Strings of the JSON answer are decoded as spans of the input, by generators that can"
     )
+    copy_keys: list[str] = pydantic.Field([], description="Keys of the JSON answer in order: these, and no others")
     copy_skip: list[str] = pydantic.Field([], description="Fields that are not copied (a choice of options, say)")
     copy_match: dict[str, str] = pydantic.Field(
         {}, description="Field → regular expression of a whole value: one of its matches, null only where none is"
     )
+    copy_choices: dict[str, list[str]] = pydantic.Field({}, description="Field → the options that it is one of")
     copy_start: dict[str, str] = pydantic.Field({}, description="Field → regular expression its span starts with")
     copy_numbers: list[str] = pydantic.Field([], description="Fields that hold a number of the input, or null")
 
@@ -44,7 +46,9 @@ class CopyOptions(components.Options):
         """The prompt that is asked, with what a generator needs for copy decoding in its meta."""
         if not self.copy_strings:
             return asked
-        wish = {name: getattr(self, name) for name in ("copy_skip", "copy_match", "copy_start", "copy_numbers")}
+        names = ("copy_skip", "copy_match", "copy_start", "copy_numbers")
+        wish = {name: getattr(self, name) for name in names}
+        wish |= {name: some for name in ("copy_keys", "copy_choices") if (some := getattr(self, name))}
         return replace(asked, meta={**asked.meta, "copy_from": source.text, **wish})
 
 

@@ -41,10 +41,12 @@ class Inbox(tao_hub.Suite):
         """Worked examples, questions, schema and problem descriptions for the components that can use them."""
         brought = task()
         copied = {
-            "copy_skip": ["problem"], "copy_numbers": ["quantity"], "copy_match": brought["forms"],
-            "copy_start": brought["starts"],
+            "copy_keys": list(brought["questions"]), "copy_choices": {"problem": list(brought["choices"])},
+            "copy_numbers": ["quantity"],
+            "copy_match": brought["forms"], "copy_start": brought["starts"],
         }  # fmt: skip
         typed = {"kinds": brought["kinds"], "fields": brought["kind_of"]}
+        placed = {"fields": {k: {"form": brought["forms"].get(k, ""), **v} for k, v in brought["contexts"].items()}}
         return {
             "core/direct": copied,
             "core/few-shot": {"examples": brought["examples"], **copied},
@@ -53,6 +55,8 @@ class Inbox(tao_hub.Suite):
             "embed/spans": {**typed, "counts": {"quantity": "product"}},
             "rules/near": {"fields": {"quantity": "product"}},
             "embed/kind": typed,
+            "embed/context": placed,
+            "embed/places": placed,
             "rules/recurrence": {"own": {"customer": 0.012}, "phrase": ["product"]},
             "rules/schema": {"schema": _with_forms(brought["schema"], brought["forms"] | brought["starts"])},
             "rules/grounded": {"ignore": ["problem"]},  # a kind is chosen, not copied

@@ -29,11 +29,22 @@ class BestOfN(PolicyTrainer):
     class Options(TrainingOptions):
         min_score: float | None = Field(None, description="learn only from groups whose best total is at least this")
         max_examples: int | None = Field(None, gt=0, description="most examples: those with the best totals")
+        min_parts: dict[str, float] = Field(
+            {},
+            description="reward's label, or label.field → least part: of an answer that is a JSON object only the "
+            "fields are learnt that none of these rewards gives less; the others are read, not learnt",
+        )
+        null_parts: dict[str, float] = Field(
+            {},
+            description="label.field → least part: bounds that hold in place of min_parts where the field says null, "
+            "for which few candidates vote",
+        )
 
     name = "trl/best-of-n"
 
     def learn_from(self, groups: Iterable[Group]) -> Learned:
-        return choose(groups, self.options.min_score, self.options.max_examples, self.options.seed)
+        chosen = self.options
+        return choose(groups, chosen.min_score, chosen.max_examples, chosen.seed, chosen.min_parts, chosen.null_parts)
 
     def fit(
         self, opened: Opened, rows: list[Row], work: Path, progress: Progress, note: str

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from typing import Any
 
-from tao_hub import Group, Message, Prompt
+from tao_hub import Group, Message, Prompt, Score
 from tao_hub.types import canonical_json
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A plain prompt and the answer to learn for it."""
+    """A plain prompt and the answer to learn for it; `unsure` are the stretches of it that are not learnt, as
+    [start, end) in characters."""
 
     messages: tuple[Message, ...]
     response: str
+    unsure: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass
@@ -43,14 +46,24 @@ class Learned:
         return total.hexdigest()
 
 
-def choose(groups: Iterable[Group], min_score: float | None, most: int | None, seed: int) -> Learned:
+def choose(
+    groups: Iterable[Group],
+    min_score: float | None,
+    most: int | None,
+    seed: int,
+    min_parts: Mapping[str, float] | None = None,
+    null_parts: Mapping[str, float] | None = None,
+) -> Learned:
     """The best candidate of each group whose total is at least `min_score`; of these the `most` with the highest
     totals, in the order of their groups (of equals, a seeded draw).
 
+    With `min_parts` (reward → least part) only the sure fields of an answer are learnt (see `sure_fields`),
+    and the `most` are those with the most sure fields, then with the highest totals.
     Raises ValueError, saying why each group gave nothing, if there is no pair at all.
     """
     chosen = Learned()
-    totals: list[float] = []
+    ranks: list[tuple[int, float]] = []
+    learnt = held = 0
     for group in groups:
         chosen.groups += 1
         best = group.best()
@@ -61,17 +74,95 @@ def choose(groups: Iterable[Group], min_score: float | None, most: int | None, s
         if min_score is not None and total is not None and total.value is not None and total.value < min_score:
             chosen.left_out["whose best total is below min_score"] += 1
             continue
-        totals.append(total.value if total is not None and total.value is not None else 0.0)
-        chosen.examples.append(Pair(group.prompt.messages, group.candidates[best].response))
+        response, unsure, sure = group.candidates[best].response, (), 0
+        fields = field_spans(response) if min_parts else {}
+        if min_parts and fields:
+            null = {name for name, span in fields.items() if response[slice(*span)] == "null"}
+            names = sure_fields(group.scores[best], fields, min_parts, null, null_parts or {})
+            held, learnt, sure = held + len(fields), learnt + len(names), len(names)
+            if not names:
+                chosen.left_out["without a sure field"] += 1
+                continue
+            unsure = tuple(span for name, span in fields.items() if name not in names)
+        ranks.append((sure, total.value if total is not None and total.value is not None else 0.0))
+        chosen.examples.append(Pair(group.prompt.messages, response, unsure))
     if not chosen.examples:
         raise ValueError(nothing(chosen))
+    if min_parts:
+        chosen.seen["fields"] = {"all": held, "sure": learnt}
     if most is not None and len(chosen.examples) > most:
         draw = random.Random(seed)
-        ranked = sorted(range(len(totals)), key=lambda i: (-totals[i], draw.random()))
+        ranked = sorted(range(len(ranks)), key=lambda i: (-ranks[i][0], -ranks[i][1], draw.random()))
         kept = sorted(ranked[:most])
         chosen.left_out["over max_examples"] = len(chosen.examples) - most
         chosen.examples = [chosen.examples[i] for i in kept]
     return chosen
+
+
+Bounds = dict[tuple[str, str], float]  # (label, field; "": every field) → least part
+
+
+def sure_fields(
+    scores: Mapping[str, Score],
+    fields: Iterable[str],
+    min_parts: Mapping[str, float],
+    null: Iterable[str] = (),
+    null_parts: Mapping[str, float] | None = None,
+) -> set[str]:
+    """The fields that no reward of `min_parts` doubts: each of their parts for it is at least the given value.
+
+    A key is the label of a reward, or `label.field` for another bound on one field. A reward without a part for a
+    field says nothing of it; a field that no such reward speaks of is sure. A field of `null` is judged by the bounds
+    of `null_parts` alone, where one of them names it. Raises ValueError for a label that is no reward of the group.
+    """
+    bounds, for_null = _bounds(scores, min_parts), _bounds(scores, null_parts or {})
+    named = {field for _, field in for_null}
+    empty = set(null) & named
+    return {name for name in fields if _passes(scores, name, for_null if name in empty else bounds)}
+
+
+def _bounds(scores: Mapping[str, Score], least: Mapping[str, float]) -> Bounds:
+    bounds: Bounds = {}
+    for key, value in least.items():
+        label, _, field = (key, "", "") if key in scores else key.rpartition(".")
+        if label not in scores:
+            raise ValueError(f"min_parts: {key!r} names no reward; there are {', '.join(sorted(scores)) or 'none'}")
+        bounds[label, field] = value
+    return bounds
+
+
+def _passes(scores: Mapping[str, Score], name: str, bounds: Bounds) -> bool:
+    for label in {label for label, _ in bounds}:
+        least, part = bounds.get((label, name), bounds.get((label, ""))), scores[label].parts.get(name)
+        if least is not None and part is not None and part < least:
+            return False
+    return True
+
+
+def field_spans(text: str) -> dict[str, tuple[int, int]]:
+    """Where the value of each field of a JSON object stands in `text`, as [start, end); {} where it is no object."""
+    decoder, spans = json.JSONDecoder(), {}
+    at = _blank(text, 0)
+    try:
+        while text[at] == ("," if spans else "{"):
+            name, at = decoder.raw_decode(text, _blank(text, at + 1))
+            at = _blank(text, at)
+            if text[at] != ":" or not isinstance(name, str):
+                return {}
+            start = _blank(text, at + 1)
+            _, end = decoder.raw_decode(text, start)
+            spans[name] = (start, end)
+            at = _blank(text, end)
+        return spans if text[at] == "}" else {}
+    except (ValueError, IndexError, RecursionError):
+        return {}
+
+
+def _blank(text: str, at: int) -> int:
+    """The first place from `at` on that holds no white space."""
+    while at < len(text) and text[at] in " \t\r\n":
+        at += 1
+    return at
 
 
 def nothing(learned: Learned) -> str:
@@ -113,8 +204,18 @@ def tokenize(tokenizer: Any, pairs: Sequence[Any], stop: int, longest: int) -> t
         if len(prompt) + len(answer) > longest:
             too_long += 1
         else:
-            rows.append({"input_ids": prompt + answer, "labels": [-100] * len(prompt) + answer})
+            learnt = _without(tokenizer, pair, answer) if pair.unsure else answer
+            rows.append({"input_ids": prompt + answer, "labels": [-100] * len(prompt) + learnt})
     return rows, too_long
+
+
+def _without(tokenizer: Any, pair: Pair, answer: Sequence[int]) -> list[int]:
+    """The labels of an answer: its token ids, and -100 for each token that touches an unsure stretch."""
+    if not tokenizer.is_fast:
+        raise ValueError("min_parts needs a fast tokenizer: this one does not say where a token stands in the text")
+    found = tokenizer(pair.response, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+    doubted = [any(a < end and b > start for start, end in pair.unsure) for a, b in found]
+    return [-100 if skip else token for token, skip in zip(answer, doubted)] + list(answer[len(found) :])
 
 
 def prompt_ids(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
