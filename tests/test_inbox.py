@@ -156,7 +156,7 @@ def test_the_task_speaks_of_the_same_fields_and_kinds_everywhere():
     assert list(task()["choices"]) == task()["schema"]["properties"]["problem"]["enum"] == list(banks.KINDS)
     assert all(kind in task()["system"] for kind in banks.KINDS)
     schema = brought.options_for("rules/schema")["schema"]
-    forms = task()["forms"] | task()["starts"]
+    forms = task()["forms"] | task()["starts"] | task()["names"]
     assert {k: v.pop("pattern", None) for k, v in schema["properties"].items()} == {
         k: f"^(?:{forms[k]})" if k in forms else None for k in GOLD
     }

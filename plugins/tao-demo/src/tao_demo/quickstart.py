@@ -52,7 +52,7 @@ REWARDS = [
 
 # A field is learnt where none of these doubts it; where one does, the update only reads what was guessed.
 SURE = {
-    "consistency.customer": 0.6, "consistency.product": 0.3, "kind.customer": 0.45, "kind.product": 0.15,
+    "consistency.customer": 0.3, "consistency.product": 0.3, "kind.customer": 0.3, "kind.product": 0.15,
     "recurrence.product": 0.7, "near": 0.9, "embedding": 0.85, "context": 0.8, "context.product": 0.6,
 }  # fmt: skip
 

@@ -45,6 +45,7 @@ class Inbox(tao_hub.Suite):
             "copy_numbers": ["quantity"],
             "copy_match": brought["forms"], "copy_start": brought["starts"],
         }  # fmt: skip
+        looks = brought["forms"] | brought["starts"] | brought["names"]
         typed = {"kinds": brought["kinds"], "fields": brought["kind_of"]}
         placed = {"fields": {k: {"form": brought["forms"].get(k, ""), **v} for k, v in brought["contexts"].items()}}
         return {
@@ -58,7 +59,7 @@ class Inbox(tao_hub.Suite):
             "embed/context": placed,
             "embed/places": placed,
             "rules/recurrence": {"own": {"customer": 0.012}, "phrase": ["product"]},
-            "rules/schema": {"schema": _with_forms(brought["schema"], brought["forms"] | brought["starts"])},
+            "rules/schema": {"schema": _with_forms(brought["schema"], looks)},
             "rules/grounded": {"ignore": ["problem"]},  # a kind is chosen, not copied
             "embed/choice": {"field": "problem", "choices": brought["choices"]},
         }.get(component, {})
