@@ -11,11 +11,20 @@ from .stats import compare, proportion_interval
 
 
 def without(plan: Plan, label: str) -> Plan:
-    """The plan with the reward `label` left out. Raises ValueError if it has none of that label."""
+    """The plan with the reward `label` left out, and the trainer's bounds that go by it (`label`, `label.field`).
+
+    Raises ValueError if it has none of that label.
+    """
     rest = [use for use in plan.rewards if use.key != label]
     if len(rest) == len(plan.rewards):
         raise ValueError(f"no reward {label!r} in the plan; its rewards: {', '.join(u.key for u in plan.rewards)}")
-    return plan.model_copy(update={"rewards": rest})
+    options = {
+        name: {k: v for k, v in some.items() if k != label and not k.startswith(f"{label}.")}
+        if isinstance(some, dict)
+        else some
+        for name, some in plan.train.options.items()
+    }
+    return plan.model_copy(update={"rewards": rest, "train": plan.train.model_copy(update={"options": options})})
 
 
 def what_each_adds(
@@ -44,13 +53,14 @@ def what_each_adds(
 
 def _missing(plan: Plan, other: Plan) -> str:
     """The one reward that `other` lacks if all else is the same, else ""."""
-    mine, theirs = plan.as_dict(), other.as_dict()
-    for key in ("rounds", "timeout", "rewards"):
+    lacking = [use.key for use in plan.rewards if use not in other.rewards]
+    if len(lacking) != 1:
+        return ""
+    mine, theirs = without(plan, lacking[0]).as_dict(), other.as_dict()
+    for key in ("rounds", "timeout"):
         mine.pop(key)
         theirs.pop(key)
-    lacking = [use.key for use in plan.rewards if use not in other.rewards]
-    alike = mine == theirs and all(use in plan.rewards for use in other.rewards)
-    return lacking[0] if alike and len(lacking) == 1 else ""
+    return lacking[0] if mine == theirs else ""
 
 
 def _values(history: History, run: int, split: str, label: str) -> dict[str, float | None]:

@@ -11,7 +11,7 @@ from conftest import Run, Site, hub_of, write_rows
 from learner import SOURCE
 from test_loop import settings, write_plan
 
-from tao_hub import Candidate, Group, Message, Plan, Prompt, Ref, Score, Session, UsageError, load_plan, tune
+from tao_hub import Candidate, Group, Message, Plan, Prompt, Ref, Score, Session, UsageError, load_plan, tune, without
 from tao_hub.budget import Budget, exhausted, generated_tokens, parse_budget, with_n
 from tao_hub.compose import compose, scaled
 from tao_hub.config import RewardUse
@@ -348,3 +348,33 @@ def test_a_combined_candidates_win_is_shared_among_its_parents(site: Site, tmp_p
         wins, drawn = won(session.store, wanted, 1, 2)
     assert wins == pytest.approx({0: 1 + 1 / 3, 1: 2 / 3})
     assert drawn == {0: 30, 1: 30}
+
+
+# -- what a reward adds ------------------------------------------------------------------------------------------------
+
+
+def test_a_report_says_what_each_reward_adds_once_the_same_plan_ran_without_it(
+    site: Site, tmp_path: Path, data: Path
+) -> None:
+    wanted = [{"name": "rules/regex", "label": "form", "options": {"pattern": "^yes$"}}, {**SHORT, "weight": 0.5}]
+    with Session(tmp_path / "s.db", hub_of(site.add("learner", SOURCE))) as session:
+        plan = asked(data, rounds=1, rewards=wanted)
+        name = tune(session, plan)
+        assert run_report(session, name).data["adds"] == []
+        tune(session, without(plan, "form"))
+        [adds] = run_report(session, name).data["adds"]
+    assert (adds["reward"], adds["with"]["value"], adds["n"]) == ("form", 1.0, 20)
+    assert adds["delta"] == pytest.approx(adds["with"]["value"] - adds["without"]["value"])
+    assert adds["without"]["value"] == 0.0  # of answers judged by their length the shortest is "no"
+
+
+def test_a_reward_that_is_left_out_takes_the_trainers_bounds_with_it() -> None:
+    bounds = {"form": 0.5, "form.a": 0.1, "format": 0.2, "rules/length": 0.3}
+    plan = load_plan({
+        "suite": "core/jsonl", "policy": "core/echo",
+        "rewards": [{"name": "rules/regex", "label": "form"}, {"name": "rules/length"}],
+        "train": {"options": {"min_parts": bounds, "epochs": 2}},
+    })  # fmt: skip
+    assert without(plan, "form").train.options == {"min_parts": {"format": 0.2, "rules/length": 0.3}, "epochs": 2}
+    with pytest.raises(ValueError, match="no reward 'forms' in the plan; its rewards: form, rules/length"):
+        without(plan, "forms")

@@ -1,0 +1,90 @@
+"""What a round of the quickstart learns from, and how much of it is right: with all rewards, and without each.
+
+    python -m tao_demo.make_inbox --out ELSEWHERE --gold GOLD
+    python benchmarks/inbox/learnt.py --gold GOLD --out WORK
+
+Draws and scores round 1 (nothing is trained), then scores and combines again without each reward and without each
+strategy that proposes. The gold is read here only, to count. One row per variation: how many fields are learnt, the
+share of them that is right, and the share of the surest 220 records that are exactly right.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tao_demo import quickstart
+from tao_demo.record import score as judge
+from tao_train_trl.examples import field_spans, sure_fields
+
+import tao_hub
+
+SUREST = 220
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--gold", type=Path, required=True, help="folder that make_inbox --gold wrote")
+    parser.add_argument("--out", type=Path, required=True, help="workspace: candidates drawn once are kept there")
+    parser.add_argument("--policy", default="smollm2")
+    parser.add_argument("--prompts", type=int)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    lines = (given.gold / "prompts-gold.jsonl").read_text(encoding="utf-8").splitlines()
+    gold = {row["message"]: row["reference"] for row in map(json.loads, lines)}
+    given.out.mkdir(parents=True, exist_ok=True)
+    plan = quickstart.plan(given.policy, 1, given.seed, given.prompts)
+    with tao_hub.open_session(given.out / "tao-hub.db") as session:
+        for name, variation in variations(plan):
+            print(json.dumps({"plan": name, **counts(session, variation, gold)}), flush=True)
+
+
+def variations(plan: tao_hub.Plan) -> Iterator[tuple[str, tao_hub.Plan]]:
+    """(name, plan): all of it, without each reward, without each strategy that proposes values."""
+    yield "all", plan
+    for use in plan.rewards:
+        yield f"without {use.name}", tao_hub.without(plan, use.key)
+    for made in plan.combine[:-1]:
+        rest = [other for other in plan.combine if other != made]
+        yield f"without {made.strategy}", plan.model_copy(update={"combine": rest})
+
+
+def counts(session: Any, plan: tao_hub.Plan, gold: dict[str, Any]) -> dict[str, Any]:
+    """Of the round's answers: fields learnt, right ones among them, and exactly right records."""
+    options = plan.train.options
+    learnt, exact = [], []
+    for _, group in drawn(session, plan).groups(session):
+        best = group.best()
+        if best is None:
+            continue
+        total, response = group.totals[best], group.candidates[best].response
+        fields = field_spans(response)
+        null = [name for name, span in fields.items() if response[slice(*span)] == "null"]
+        sure = sure_fields(group.scores[best], fields, options["min_parts"], null, options["null_parts"])
+        found = judge(response, gold[group.prompt.text])
+        value = total.value if total is not None and total.value is not None else 0.0
+        learnt.append((len(sure), value, {name: found.parts[name] for name in sure}))
+        exact.append((value, found.value))
+    ranked = sorted(learnt, key=lambda row: (-row[0], -row[1]))
+    kept = [parts for _, _, parts in ranked[: options["max_examples"]]]
+    of_field = {name: [p[name] for p in kept if name in p] for name in next(iter(gold.values()))}
+    top = sorted(exact, key=lambda row: -row[0])[:SUREST]
+    return {
+        "answers": len(kept),
+        "fields": sum(map(len, kept)),
+        "right": round(sum(sum(p.values()) for p in kept) / max(1, sum(map(len, kept))), 4),
+        "by field": {name: [len(v), round(sum(v) / max(1, len(v)), 3)] for name, v in of_field.items()},
+        "surest exact": round(sum(v or 0.0 for _, v in top) / max(1, len(top)), 4),
+    }
+
+
+def drawn(session: Any, plan: tao_hub.Plan) -> tao_hub.Drawn:
+    start = session.policy(session.hub.policy(plan.policy, plan.policy_options))
+    return tao_hub.draw(session, "", plan, 0, 1, start, start)
+
+
+if __name__ == "__main__":
+    main()
