@@ -19,7 +19,7 @@ from .copying import Copying, Ends
 
 Answers = list[Completion]
 ROOM = 1 << 30  # bytes of keys and values in a batch on a processor
-ROWS_ROOM = 1 << 22  # bytes that one more token of all its rows may take there: a small model decodes more rows at once
+ROWS_ROOM = 1 << 20  # bytes that one more token of all its rows may take there: a small model decodes more rows at once
 
 
 class CausalLM(tao_hub.Generator):
