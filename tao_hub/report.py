@@ -289,6 +289,7 @@ def _rounds(view: Mapping[str, Any]) -> Table | None:
     if not found:
         return None
     table = _table("Rounds", "round", "prompts", "candidates", "chosen", "time", "reward<", "all", "chosen ", "errors")
+    table.columns[5].min_width = 11  # narrow screens give way elsewhere
     for item in found:
         lead = [figures.number(item.get(key)) for key in ("number", "prompts", "candidates", "chosen")]
         lead.append(figures.duration(item.get("seconds")))

@@ -27,7 +27,7 @@ class RoundStats:
         self.bounded = False
 
     def add(self, row: int, group: Group) -> bytes:
-        """Count a group; returns the bytes that make it this group: candidates, totals, refusals."""
+        """Count a group; returns the bytes that make it this group: candidates, parts of scores, totals, refusals."""
         best = group.best()
         content = blake2b(group.prompt.digest.encode(), digest_size=16)
         for i, (candidate, total, why) in enumerate(zip(group.candidates, group.totals, group.rejected)):
@@ -37,7 +37,9 @@ class RoundStats:
             value = "" if total is None or total.value is None else repr(total.value)
             content.update(response_key(candidate) + f"|{value}|{why}\n".encode())
             self.letters["all"] += len(candidate.response)
-            for label, scored in group.scores[i].items():
+            for label, scored in sorted(group.scores[i].items()):
+                if scored.parts:  # trainers may learn by them
+                    content.update(f"{label}|{sorted(scored.parts.items())}\n".encode())
                 self._count(label, scored.value, i == best, len(candidate.response))
         self._look(group)
         for label in {label for scores in group.scores for label in scores}:

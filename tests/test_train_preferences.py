@@ -214,7 +214,7 @@ def test_kto_has_the_loss_and_gradients_of_the_formula(base: Path, tmp_path: Pat
 
 def test_reward_weighted_has_the_loss_and_gradients_of_the_formula(base: Path, tmp_path: Path) -> None:
     messages = (Message("user", "Which lamp?"),)
-    examples = [preferences.Valued(messages, "red", 1.7), preferences.Valued(messages, "a blue one", 0.3)]
+    examples = [preferences.Valued(messages, "red", weight=1.7), preferences.Valued(messages, "a blue one", weight=0.3)]
     inner, batch, rows = built(RewardWeighted, base, tmp_path, examples)
     answers = [[label for label in row["labels"] if label != -100] for row in rows]
     prompts = [row["input_ids"][: -len(answer)] for row, answer in zip(rows, answers)]

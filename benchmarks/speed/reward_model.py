@@ -28,16 +28,16 @@ from typing import Any
 
 import torch
 import transformers
+from clock import Clock
 from tao_reward_model.trained import bases, folder
 from tao_reward_model.trained.fit import RATES, WARMUP, Item, fit
 from tao_reward_model.trained.forward import logits
 from tao_reward_model.trained.layout import Layout, Tokens
 from tao_reward_model.trained.options import TrainOptions
 from tao_reward_model.trained.scorer import Scorer
-from transformers import PrinterCallback, TrainerCallback
+from transformers import PrinterCallback
 
 from tao_hub import Message
-from tao_hub.components import Progress
 
 WORDS = (  # noqa: SIM905
     "list the employees order by salary count name city total average when who is paid most sold stock late group "
@@ -106,25 +106,6 @@ def score_plain(model: Any, tokenizer: Any, kind: str, pairs: Pairs, batch: int)
         known = {k: v for k, v in inputs.items() if kind == "segments" or k != "token_type_ids"}
         found += model(**known).logits[:, 0].tolist()
     return found
-
-
-class Clock(TrainerCallback, Progress):
-    """Seconds from the first step's beginning to the last one's end, for both sides."""
-
-    def __init__(self, now: Any) -> None:
-        self.now, self.began, self.seconds = now, 0.0, 0.0
-
-    def on_train_begin(self, *args: object, **kwargs: object) -> None:
-        self.began = self.now()
-
-    def on_train_end(self, *args: object, **kwargs: object) -> None:
-        self.seconds = self.now() - self.began
-
-    def start(self, *args: object) -> None:
-        self.on_train_begin()
-
-    def finish(self) -> None:
-        self.on_train_end()
 
 
 def train_ours(name: str, items: Sequence[Item], args: argparse.Namespace, work: Path, clock: Clock) -> Any:

@@ -20,17 +20,17 @@ from pathlib import Path
 
 import torch
 import transformers
+from clock import Clock
 from datasets import Dataset
 from tao_train_trl import checkpoint, sft
 from tao_train_trl.best_of_n import BestOfN
 from tao_train_trl.examples import Pair, stop_token, tokenize
 from tao_train_trl.policy import open_policy
-from transformers import PrinterCallback, TrainerCallback
+from transformers import PrinterCallback
 from trl import SFTConfig, SFTTrainer
 
 import tao_hub
 from tao_hub import Message, Ref
-from tao_hub.components import Progress
 
 SYSTEM = """Read the customer's message and answer with one JSON record and nothing else. Its fields are: customer \
 (the name of who writes), order (its id as written), product, quantity (a number), date (year-month-day), problem \
@@ -63,25 +63,6 @@ def make_pairs(count: int, seed: int) -> list[Pair]:
         messages = (Message("system", SYSTEM), Message("user", " ".join(words)))
         pairs.append(Pair(messages, json.dumps(record)))
     return pairs
-
-
-class Clock(TrainerCallback, Progress):
-    """Seconds from the first step's beginning to the last one's end, for both sides."""
-
-    def __init__(self, now: object) -> None:
-        self.now, self.began, self.seconds = now, 0.0, 0.0
-
-    def on_train_begin(self, *args: object, **kwargs: object) -> None:
-        self.began = self.now()
-
-    def on_train_end(self, *args: object, **kwargs: object) -> None:
-        self.seconds = self.now() - self.began
-
-    def start(self, *args: object) -> None:
-        self.on_train_begin()
-
-    def finish(self) -> None:
-        self.on_train_end()
 
 
 def train_ours(path: str, pairs: list[Pair], batch: int, clock: Clock, work: Path) -> object:

@@ -9,7 +9,7 @@ import tao_hub
 
 ROUNDS = 1
 PROMPTS = 600
-DEV = 60  # of dev's 200, to keep the whole thing within ten minutes on two cores
+DEV = 60  # of dev's 200, to keep the whole thing short
 
 # Round 1 asks the untouched model with eight worked examples; a string of its answer can only be copied from the
 # message. From round 2 on the tuned model, which needs no examples any more, is asked the plain prompt.

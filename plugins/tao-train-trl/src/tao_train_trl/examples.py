@@ -115,18 +115,18 @@ def sure_fields(
     field says nothing of it; a field that no such reward speaks of is sure. A field of `null` is judged by the bounds
     of `null_parts` alone, where one of them names it. Raises ValueError for a label that is no reward of the group.
     """
-    bounds, for_null = _bounds(scores, min_parts), _bounds(scores, null_parts or {})
+    bounds, for_null = _bounds("min_parts", scores, min_parts), _bounds("null_parts", scores, null_parts or {})
     named = {field for _, field in for_null}
     empty = set(null) & named
     return {name for name in fields if _passes(scores, name, for_null if name in empty else bounds)}
 
 
-def _bounds(scores: Mapping[str, Score], least: Mapping[str, float]) -> Bounds:
+def _bounds(option: str, scores: Mapping[str, Score], least: Mapping[str, float]) -> Bounds:
     bounds: Bounds = {}
     for key, value in least.items():
         label, _, field = (key, "", "") if key in scores else key.rpartition(".")
         if label not in scores:
-            raise ValueError(f"min_parts: {key!r} names no reward; there are {', '.join(sorted(scores)) or 'none'}")
+            raise ValueError(f"{option}: {key!r} names no reward; there are {', '.join(sorted(scores)) or 'none'}")
         bounds[label, field] = value
     return bounds
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from tao_hub import Group, Message
 
 from .advantages import advantages, group_values, why_not
-from .examples import Learned, nothing
+from .examples import Learned, Pair, nothing
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,10 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Valued:
+class Valued(Pair):
     """A plain prompt, an answer and how much it counts."""
 
-    messages: tuple[Message, ...]
-    response: str
-    weight: float
+    weight: float = 1.0
 
 
 def prefer(groups: Iterable[Group], margin: float, most: int, refused_margin: float | None, seed: int) -> Learned:
@@ -103,7 +101,7 @@ def value(groups: Iterable[Group], temperature: float, least: float) -> Learned:
         for i, power in zip(values, powers):
             weight = power * len(powers) / sum(powers)
             if weight >= least:
-                learned.examples.append(Valued(group.prompt.messages, group.candidates[i].response, weight))
+                learned.examples.append(Valued(group.prompt.messages, group.candidates[i].response, weight=weight))
     return _checked(learned)
 
 

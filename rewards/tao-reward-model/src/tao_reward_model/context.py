@@ -14,6 +14,7 @@ import pydantic
 import tao_hub
 
 from .encoder import Encoder
+from .kinds import read_record
 
 CACHED = 200_000  # values whose level in an input is kept: a float each
 MAX_CHARS = 20_000  # of an input that are read
@@ -180,7 +181,7 @@ class Context(tao_hub.Reward):
         self._judge.close()
 
     def score_batch(self, pairs: Sequence[tuple[tao_hub.Prompt, tao_hub.Candidate]]) -> Iterable[float | tao_hub.Score]:
-        records = [_record(candidate.response) for _, candidate in pairs]
+        records = [read_record(candidate.response) for _, candidate in pairs]
         shares = self._judge.shares([prompt.text for prompt, _ in pairs])
         free = [field for field, meaning in self.options.fields.items() if not meaning.form]
         asked = [
@@ -222,13 +223,6 @@ def _share(found: Mapping[str | None, float], value: Any) -> float:
         return found[None]
     wanted = _text(value).casefold()
     return sum(share for text, share in found.items() if text is not None and text.strip().casefold() == wanted)
-
-
-def _record(response: str) -> dict[str, Any] | str:
-    try:
-        return dict(tao_hub.parse_record(response))
-    except ValueError as error:
-        return str(error)
 
 
 def _text(value: Any) -> str:

@@ -112,7 +112,7 @@ class Kind(tao_hub.Reward):
         self._judge.close()
 
     def score_batch(self, pairs: Sequence[tuple[tao_hub.Prompt, tao_hub.Candidate]]) -> Iterable[float | tao_hub.Score]:
-        records = [_record(candidate.response) for _, candidate in pairs]
+        records = [read_record(candidate.response) for _, candidate in pairs]
         judged: dict[str, dict[str, float]] = {}
         for field, kind in self.options.fields.items():
             values = [text for r in records if isinstance(r, dict) and (text := _text(r.get(field)))]
@@ -220,7 +220,8 @@ def _is_edge(word: str) -> bool:
     return word.casefold().rstrip(".") in EDGES
 
 
-def _record(response: str) -> dict[str, Any] | str:
+def read_record(response: str) -> dict[str, Any] | str:
+    """The record that an answer is, or why it is none."""
     try:
         return dict(tao_hub.parse_record(response))
     except ValueError as error:
