@@ -41,11 +41,11 @@ def weights(folder: Path) -> dict[str, Any]:
 
 
 def assert_close(a: Path, b: Path, start: Path) -> None:
+    """By norms: Adam makes whole steps of gradients that are nothing but rounding, so single weights may differ."""
     one, two, before = weights(a), weights(b), weights(start)
-    moved = max(float((one[name] - before[name]).abs().max()) for name in one)
-    apart = max(float((one[name] - two[name]).abs().max()) for name in one)
-    assert moved > 1e-3
-    assert apart < 1e-2 * moved
+    moved, apart = (sum(float((one[n] - other[n]).norm() ** 2) for n in one) ** 0.5 for other in (before, two))
+    assert max(float((one[n] - before[n]).abs().max()) for n in one) > 1e-3
+    assert apart < 5e-3 * moved
 
 
 def test_every_offline_trainer_gives_the_weights_of_one_process_in_two(

@@ -154,7 +154,7 @@ def test_loss_and_gradients_are_those_of_trls_grpo_on_the_same_batch(
 
 
 def test_projected_log_probabilities_have_the_gradients_of_plain_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tao_train_trl.logprobs.LOSS_CHUNK", 3)
+    monkeypatch.setattr("tao_train_trl.logprobs.LOSS_BYTES", 3 * 4 * 11)
     torch.manual_seed(0)
     states, weight = (torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in ((7, 5), (11, 5)))
     answers, slopes = torch.randint(0, 11, (7,)), torch.randn(7)

@@ -19,7 +19,7 @@ from tao_hub.components import Progress
 torch = pytest.importorskip("torch")
 pytest.importorskip("trl")
 
-from tao_train_trl import checkpoint, fit, optimizer, sft, shared_prefix  # noqa: E402
+from tao_train_trl import checkpoint, fit, logprobs, optimizer, sft, shared_prefix  # noqa: E402
 from tao_train_trl.best_of_n import BestOfN  # noqa: E402
 from tao_train_trl.examples import Pair, choose, field_spans, stop_token, sure_fields, tokenize  # noqa: E402
 
@@ -348,8 +348,12 @@ def gradients(model: Any, ids: Any, mask: Any, labels: Any) -> Iterator[Any]:
     yield from (parameter.grad.clone() for parameter in model.parameters())
 
 
+@pytest.mark.parametrize("kept", [0, shared_prefix.MOST_WEIGHTS])  # attention by torch's kernel; written out
 @pytest.mark.parametrize("prefix", [0, 1, 25])
-def test_a_prefix_computed_once_gives_the_gradients_of_transformers_own_loss(base: Path, prefix: int) -> None:
+def test_a_prefix_computed_once_gives_the_gradients_of_transformers_own_loss(
+    base: Path, prefix: int, kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_prefix, "MOST_WEIGHTS", kept)
     model = load(base)[0].train()
     ids, mask, labels = batch(prefix=prefix)
     own = model(ids, attention_mask=mask, labels=labels).loss
@@ -367,7 +371,7 @@ def test_a_prefix_computed_once_gives_the_gradients_of_transformers_own_loss(bas
 def test_a_long_loss_is_computed_in_pieces(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = load(base)[0].train()
     whole = list(gradients(model, *batch()))
-    monkeypatch.setattr(sft, "LOSS_CHUNK", 7)
+    monkeypatch.setattr(logprobs, "LOSS_BYTES", 7 * 4 * model.config.vocab_size)
     for a, b in zip(gradients(model, *batch()), whole, strict=True):
         torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-4)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -9,7 +10,8 @@ from torch.nn import functional as F
 
 from . import shared_prefix
 
-LOSS_CHUNK = 512  # positions whose logits are in memory together
+LOSS_BYTES = 1 << 24  # of float32 logits in memory together on a processor, whose caches hold them
+LOSS_CHUNK = 512  # positions whose logits are in memory together elsewhere
 # configuration entries that say a model does more with its logits than project
 LOGIT_CHANGES = ("final_logit_softcapping", "logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling")
 
@@ -76,18 +78,24 @@ def token_logprobs(
     return logits.gather(1, answers[:, None])[:, 0] - logits.logsumexp(1)
 
 
+def pieces(count: int, weight: torch.Tensor) -> Iterator[slice]:
+    """`count` positions in pieces whose logits, projected by `weight` (V, H), are in memory together."""
+    size = max(1, LOSS_BYTES // (4 * weight.shape[0])) if weight.device.type == "cpu" else LOSS_CHUNK
+    for start in range(0, count, size):
+        yield slice(start, start + size)
+
+
 class ProjectedLogProbs(torch.autograd.Function):
     """Log-probabilities (N,) of `answers` (N,) under `states` (N, H) projected by `weight` (V, H).
 
-    At most `LOSS_CHUNK` x V logits exist at a time: the backward pass computes them again, piece by piece.
+    The logits exist piece by piece (`pieces`); the backward pass computes them again.
     """
 
     @staticmethod
     def forward(ctx: Any, states: torch.Tensor, weight: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
         sums = torch.empty(len(answers), dtype=torch.float32, device=states.device)
         found = torch.empty_like(sums)
-        for start in range(0, len(answers), LOSS_CHUNK):
-            piece = slice(start, start + LOSS_CHUNK)
+        for piece in pieces(len(answers), weight):
             logits = F.linear(states[piece], weight).float()  # (C, V)
             sums[piece] = logits.logsumexp(1)
             found[piece] = logits.gather(1, answers[piece, None])[:, 0]
@@ -99,8 +107,7 @@ class ProjectedLogProbs(torch.autograd.Function):
         states, weight, answers, sums = ctx.saved_tensors
         by_state = torch.empty_like(states)
         by_weight = torch.zeros_like(weight, dtype=torch.float32) if ctx.needs_input_grad[1] else None
-        for start in range(0, len(answers), LOSS_CHUNK):
-            piece = slice(start, start + LOSS_CHUNK)
+        for piece in pieces(len(answers), weight):
             logits = F.linear(states[piece], weight).float()
             logits.sub_(sums[piece, None]).exp_().mul_(-slopes[piece, None])  # (1 at the answer - p) · slope
             logits.scatter_add_(1, answers[piece, None], slopes[piece, None].float())

@@ -12,9 +12,7 @@ from torch.nn import functional as F
 from trl import SFTTrainer
 
 from .fit import ByLength
-from .logprobs import counted_states, unwrapped
-
-LOSS_CHUNK = 512  # positions whose logits are in memory together
+from .logprobs import counted_states, pieces, unwrapped
 
 
 class CompletionTrainer(ByLength, SFTTrainer):
@@ -56,8 +54,8 @@ def _nll(head: torch.nn.Module, states: torch.Tensor, answers: torch.Tensor) -> 
 class ProjectedLoss(torch.autograd.Function):
     """Sum of the cross-entropies of `states` (N, H) projected by `weight` (V, H) against `answers` (N,).
 
-    The gradients are computed along with the loss, piece by piece, so at most `LOSS_CHUNK` x V logits exist at a
-    time and none is computed twice. (The idea of Liger's fused linear cross-entropy, Hsu et al. 2024.)
+    The gradients are computed along with the loss, piece by piece (`pieces`), and no logit twice. (The idea of
+    Liger's fused linear cross-entropy, Hsu et al. 2024.)
     """
 
     @staticmethod
@@ -65,11 +63,9 @@ class ProjectedLoss(torch.autograd.Function):
         total = torch.zeros((), dtype=torch.float32, device=states.device)
         by_state = torch.empty_like(states)
         by_weight = torch.zeros_like(weight, dtype=torch.float32) if ctx.needs_input_grad[1] else None
-        for start in range(0, len(answers), LOSS_CHUNK):
-            piece = slice(start, start + LOSS_CHUNK)
-            logits = F.linear(states[piece], weight).float()  # (C, V)
+        for piece in pieces(len(answers), weight):
             target = answers[piece, None]
-            logits -= logits.logsumexp(1, keepdim=True)
+            logits = F.linear(states[piece], weight).log_softmax(1, dtype=torch.float32)  # (C, V)
             total -= logits.gather(1, target).sum()
             logits.exp_()  # probabilities; less 1 at the target they are the gradient
             logits.scatter_add_(1, target, -torch.ones_like(target, dtype=logits.dtype))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import torch
 from torch.nn import functional as F
 from transformers import AttentionInterface, AttentionMaskInterface
 
+MOST_WEIGHTS = 1 << 22  # of a layer's attention that are kept for the backward pass
 ATTENTION = "tao_trl_shared_prefix"  # the name is global in transformers: other plugins have theirs
 
 
@@ -62,9 +64,7 @@ def attention(
     def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         groups = q.shape[1] // k.shape[1]  # query heads that share a key head stand one after the other as queries
         packed = q.unflatten(1, (-1, groups)).flatten(2, 3)
-        out = F.scaled_dot_product_attention(
-            packed, k, v, attn_mask=mask.repeat(groups, 1), scale=scaling, dropout_p=dropout
-        )
+        out = _attend(packed, k, v, mask.repeat(groups, 1), scaling or query.shape[-1] ** -0.5, dropout)
         return out.unflatten(2, (groups, -1)).flatten(1, 2).transpose(1, 2).flatten(0, 1)  # (B·S, heads, D)
 
     others = attend(rests(query), whole(key), whole(value), past[p:])
@@ -72,6 +72,23 @@ def attention(
         return others[None], None
     first = attend(query[:, :, :p], key[:, :, :p], value[:, :, :p], past[:p, :p])
     return torch.cat([first, others])[None], None
+
+
+def _attend(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor, scale: float, dropout: float
+) -> torch.Tensor:
+    """Attention of queries (B, kv heads, Q, D) over keys (B, kv heads, L, D) that `mask` (Q, L) lets them see.
+
+    On processors the kernel that keeps no weights is several times slower, backwards above all, than the three
+    products written out (measured: docs/results.md), so these are used as long as their weights take little room.
+    """
+    few = q.shape[0] * q.shape[1] * mask.numel() <= MOST_WEIGHTS
+    if q.device.type != "cpu" or dropout or not few:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale, dropout_p=dropout)
+    hidden = torch.zeros(mask.shape, dtype=q.dtype).masked_fill_(~mask, -math.inf)
+    shape, (q, k, v) = q.shape[:2], (x.flatten(0, 1) for x in (q, k, v))
+    weights = torch.baddbmm(hidden.expand(len(q), -1, -1), q, k.mT, alpha=scale).softmax(-1)
+    return torch.bmm(weights, v).unflatten(0, shape)
 
 
 AttentionInterface.register(ATTENTION, attention)
