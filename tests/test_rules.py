@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import time
 from typing import Any
@@ -310,6 +311,37 @@ def test_whole_answers_vote_as_text_or_as_json() -> None:
     assert [s.value for s in found] == [0.4, 0.4, 0.2, 0.4, 0.4]
     ignoring = build(Consistency, mode="whole", ignore=["b"])
     assert [s.value for s in ignoring.score_group(group('{"a": 1, "b": 2}', '{"a": 1, "b": 3}'))] == [1, 1]
+
+
+def answered(*given: tuple[str, tuple[float, ...] | None]) -> Group:
+    drawn = (Candidate("p", text, index=i, logprobs=told) for i, (text, told) in enumerate(given))
+    return Group(Prompt((Message("user", "m"),)), tuple(drawn))
+
+
+def test_votes_can_weigh_the_mean_probability_of_their_tokens() -> None:
+    half, tenth = math.log(0.5), math.log(0.1)
+    drawn = answered(
+        ("so 4", (half, half)), ("is 5", (tenth,)), ("or 5", (tenth, tenth, tenth)), ("5", None), ("no idea", (half,))
+    )
+    # 0.5 for 4; 0.1 + 0.1 + the mean (0.5 + 0.1 + 0.1) / 3 for 5, however long they are; no answer is no vote
+    mean = 0.7 / 3
+    weighed = build(Consistency, mode="whole", answer=r"\d+", weigh=True).score_group(drawn)
+    four, five = 0.5 / (0.7 + mean), (0.2 + mean) / (0.7 + mean)
+    assert [s.value for s in weighed] == pytest.approx([four, five, five, five, 0.0])
+    counted = build(Consistency, mode="whole", answer=r"\d+").score_group(drawn)
+    assert [s.value for s in counted] == [0.25, 0.75, 0.75, 0.75, 0.0]
+    records = answered(('{"a": 1, "b": 1}', (half,)), ('{"a": 1}', (tenth,)))
+    by_field = build(Consistency, weigh=True).score_group(records)
+    assert by_field[0].parts == pytest.approx({"a": 1.0, "b": 5 / 6})
+    assert by_field[1].parts == pytest.approx({"a": 1.0, "b": 1 / 6})  # it lacks what five sixths hold
+
+
+def test_weighed_votes_neither_vanish_nor_need_log_probabilities() -> None:
+    weigh = build(Consistency, mode="whole", weigh=True)
+    unlikely = weigh.score_group(answered(("a", (-2000.0,)), ("b", (-2000.0 - math.log(3),)), ("c", (-9000.0,))))
+    assert [s.value for s in unlikely] == pytest.approx([0.75, 0.25, 0.0])
+    without = weigh.score_group(answered(("a", None), ("a", None), ("b", ())))
+    assert [s.value for s in without] == pytest.approx([2 / 3, 2 / 3, 1 / 3])
 
 
 # -- all --

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Hashable, Sequence
-from math import fsum
+from collections.abc import Hashable, Mapping, Sequence
+from math import exp, fsum
 from typing import Any, Literal
 
 import pydantic
@@ -22,7 +21,8 @@ class Consistency(tao_hub.GroupReward):
     By fields: a part per field is the share of voters that hold the same value there; the value is the mean of the
     parts, over the candidate's fields and those it lacks though at least half of the voters hold them. Whole: the share
     that gives the same answer. Voters are candidates that were generated (not combined from others), without error,
-    finished, and that parse. Values are the same up to case, blanks and typography.
+    finished, and that parse. Values are the same up to case, blanks and typography. With `weigh` a vote weighs the
+    voter's mean token probability (the normalised weighted sum of Wang et al.), and shares are of that weight.
     """
 
     class Options(tao_hub.Options):
@@ -37,6 +37,10 @@ class Consistency(tao_hub.GroupReward):
             "", description="Whole: pattern of the final answer in a text; its last match (or group 1) is voted on"
         )
         min_voters: int = pydantic.Field(2, ge=1, description="With fewer voters there is no score")
+        weigh: bool = pydantic.Field(
+            False,
+            description="Votes weigh the mean token probability; one without it has the mean weight of those with it",
+        )
 
         @pydantic.field_validator("answer")
         @classmethod
@@ -49,15 +53,17 @@ class Consistency(tao_hub.GroupReward):
 
     def score_group(self, group: tao_hub.Group) -> Sequence[float | tao_hub.Score]:
         ballots = [self._ballot(candidate) for candidate in group.candidates]
-        votes = [b for b, c in zip(ballots, group.candidates) if isinstance(b, dict) and self._votes(c)]
-        counts = {name: Counter(vote[name] for vote in votes if name in vote) for vote in votes for name in vote}
-        return [self._score(c, b, counts, len(votes)) for c, b in zip(group.candidates, ballots)]
+        heard = [(b, c) for b, c in zip(ballots, group.candidates) if isinstance(b, dict) and self._votes(c)]
+        weights = _weights([c for _, c in heard]) if self.options.weigh else [1.0] * len(heard)
+        pooled = _pooled([ballot for ballot, _ in heard], weights)
+        return [self._score(c, b, pooled, fsum(weights), len(heard)) for c, b in zip(group.candidates, ballots)]
 
     def _score(
         self,
         candidate: tao_hub.Candidate,
         ballot: dict[str, Hashable] | str,
-        counts: dict[str, Counter[Hashable]],
+        pooled: Mapping[str, Mapping[Hashable, float]],
+        whole: float,
         voters: int,
     ) -> tao_hub.Score:
         if candidate.error:
@@ -69,8 +75,9 @@ class Consistency(tao_hub.GroupReward):
                 f"{voters} candidates that can vote, at least {self.options.min_voters} are needed (raise n)",
                 type="TooFewVoters",
             )
-        held = {name: counts[name][value] / voters if name in counts else 0.0 for name, value in ballot.items()}
-        lacking = {n: 1 - c.total() / voters for n, c in counts.items() if n not in ballot and c.total() * 2 >= voters}
+        held = {name: pooled.get(name, {}).get(value, 0.0) / whole for name, value in ballot.items()}
+        others = {name: fsum(values.values()) for name, values in pooled.items() if name not in ballot}
+        lacking = {name: max(0.0, 1 - weight / whole) for name, weight in others.items() if weight * 2 >= whole}
         parts = {**held, **lacking}
         if not parts:
             return tao_hub.Score(0.0, why="no field to vote on in the answer")
@@ -106,3 +113,25 @@ class Consistency(tao_hub.GroupReward):
             response = found[-1]
         text = tao_hub.normalise_text(response)
         return {"answer": ("text", text)} if text else "empty answer"
+
+
+def _weights(voters: Sequence[tao_hub.Candidate]) -> list[float]:
+    """What each vote weighs, up to a common factor: exp(mean log-probability of its tokens), and the mean of these
+    where there is none. All are divided by the largest before they are pooled (the log-sum-exp trick): answers that are
+    all very unlikely do not vanish together."""
+    known = [fsum(c.logprobs) / len(c.logprobs) if c.logprobs else None for c in voters]
+    there = [mean for mean in known if mean is not None]
+    if not there:
+        return [1.0] * len(voters)
+    most = max(there)
+    usual = fsum(exp(mean - most) for mean in there) / len(there)
+    return [usual if mean is None else exp(mean - most) for mean in known]
+
+
+def _pooled(votes: Sequence[Mapping[str, Hashable]], weights: Sequence[float]) -> dict[str, dict[Hashable, float]]:
+    """Field → value → the weight of all votes that hold it."""
+    held: dict[str, dict[Hashable, list[float]]] = {}
+    for vote, weight in zip(votes, weights):
+        for name, value in vote.items():
+            held.setdefault(name, {}).setdefault(value, []).append(weight)
+    return {name: {value: fsum(some) for value, some in values.items()} for name, values in held.items()}
