@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,8 @@ def base_folder(name: str) -> str:
     return name
 
 
-def load_base(name: str, seed: int) -> tuple[Any, Any]:
-    """(model with one output in float32, tokenizer whose padding token is not its end token).
+def load_base(name: str, seed: int, outputs: Sequence[str] = ()) -> tuple[Any, Any]:
+    """(model with one output, or one for each name, in float32; tokenizer whose padding token is not its end token).
 
     The head is drawn from the seed. A sentence encoder of BERT's shape that pools by the mean gets one more stock
     layer that does so (`pool_by_mean`), since the stock class reads the first token.
@@ -40,12 +41,15 @@ def load_base(name: str, seed: int) -> tuple[Any, Any]:
 
     folder = base_folder(name)
     local = Path(folder).is_dir()
+    labels: dict[str, Any] = {"num_labels": len(outputs) or 1}
+    if outputs:
+        labels = {"id2label": dict(enumerate(outputs)), "label2id": {label: i for i, label in enumerate(outputs)}}
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=local)
         torch.manual_seed(seed)
         with quiet():
             model = AutoModelForSequenceClassification.from_pretrained(
-                folder, num_labels=1, dtype=torch.float32, local_files_only=local, ignore_mismatched_sizes=True
+                folder, dtype=torch.float32, local_files_only=local, ignore_mismatched_sizes=True, **labels
             )
     except (OSError, ValueError) as error:
         raise UsageError(f"base {name}: {str(error).splitlines()[0][:300]}") from error

@@ -37,13 +37,29 @@ def _scores(result: Mapping[str, Any]) -> str:
     }.get(c["loss"], "σ((a − b) / T) is the probability that a response with logit a is preferred to one with b.")
     cut = result["truncation"]
     return (
-        f"One logit per text, without bounds. {meant} T = {c['temperature']:.4g}, fitted on held-out rows; the mean "
-        f"held-out logit is {c['centre']:.4g}.\n\nText layout `{c['layout']}`, at most {c['max_length']} tokens; of "
+        f"{_value(c, meant)}\n\nText layout `{c['layout']}`, at most {c['max_length']} tokens; of "
         f"what is longer both ends are kept ({cut['texts']} of {cut['of']} training texts, {cut['tokens']} tokens "
         "cut). "
         f"{_LAYOUTS[c['layout']]}\n\nIn TAO Hub: `model/preference -o model=FOLDER`. In `transformers`: "
-        "`AutoModelForSequenceClassification.from_pretrained(FOLDER)`, `.logits[:, 0]`.\n"
+        "`AutoModelForSequenceClassification.from_pretrained(FOLDER)`, "
+        f"`.logits[:, {':' if c['attributes'] else '0'}]`.\n"
     )
+
+
+def _value(c: Mapping[str, Any], meant: str) -> str:
+    heads = c["attributes"]
+    if not heads:
+        return (
+            f"One logit per text, without bounds. {meant} T = {c['temperature']:.4g}, fitted on held-out rows; the "
+            f"mean held-out logit is {c['centre']:.4g}."
+        )
+    lines = [f"One logit for each of {len(heads)} attributes, without bounds. {meant} Each has a T of its own.\n"]
+    lines += ["| output | attribute | weight | T | mean held-out logit / T |", "|---" * 5 + "|"]
+    for i, a in enumerate(heads):
+        lines.append(f"| {i} | {a['name']} | {a['weight']:g} | {a['temperature']:.4g} | {a['centre']:.4g} |")
+    told = "fitted on held-out comparisons of whole answers" if c["temperature"] != 1 else "since none was fitted"
+    lines.append(f"\nThe value is Σ weight · logit / T, divided by {c['temperature']:.4g} ({told}).")
+    return "\n".join(lines)
 
 
 _LAYOUTS = {
@@ -55,9 +71,17 @@ _LAYOUTS = {
 
 def _metrics(result: Mapping[str, Any]) -> str:
     m = result["metrics"]
+    heads = m.get("attributes", {})
+    parts = [_judged(m, "The weighted sum, on rows that compare whole answers" if heads else "")]
+    parts += [_judged(found, f"Attribute {name}") for name, found in heads.items()]
+    return "\n".join(parts)
+
+
+def _judged(m: Mapping[str, Any], title: str) -> str:
+    lines = [f"### {title}\n"] if title else []
     if "accuracy" not in m:
-        return "No held-out prompt has two responses to compare.\n"
-    lines = ["| domain | pairs | prompts | accuracy | length alone | over length | verdict |", "|---" * 7 + "|"]
+        return "\n".join([*lines, "No held-out prompt has two responses to compare.\n"])
+    lines += ["| domain | pairs | prompts | accuracy | length alone | over length | verdict |", "|---" * 7 + "|"]
     for domain, row in [("all", m), *m["domains"].items()]:
         over = row["over_length"]
         lines.append(

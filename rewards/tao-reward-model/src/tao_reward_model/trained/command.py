@@ -51,8 +51,9 @@ def train_reward(
     """Train a reward model on preferences, measure it on held-out prompts, and write its card.
 
     A row is {prompt, chosen, rejected[, margin]}, {prompt, responses, scores} or {prompt, responses, ranking}; prompt
-    is text or messages. No prompt of an evaluation suite is trained on. The folder is a plain one of transformers:
-    `tao-hub score model/preference -o model=FOLDER` scores with it.
+    is text or messages. With --attributes it rates named ones: {prompt, responses, attributes: {NAME: scores}}, or
+    {prompt, chosen, rejected, attribute: NAME}. No prompt of an evaluation suite is trained on. The folder is a plain
+    one of transformers: `tao-hub score model/preference -o model=FOLDER` scores with it.
     """
     import tao_hub
 
@@ -123,15 +124,17 @@ def _tell_counts(counts: dict[str, Any], as_json: bool) -> None:
 
 def _tell(result: dict[str, Any]) -> None:
     _tell_counts(result, False)
-    metrics = result["metrics"]
-    if "accuracy" in metrics:
-        for label, row in [
-            ("held-out accuracy", metrics["accuracy"]), ("length alone", metrics["length_only"]),
-            *metrics["baselines"].items(),
-        ]:  # fmt: skip
-            interval = f"{100 * row['low']:.1f}–{100 * row['high']:.1f}, n = {row['n']}"
-            click.echo(f"{label}: {100 * row['value']:.1f}% ({interval})")
-        click.echo(metrics["verdict"])
+    for name, metrics in [("", result["metrics"]), *result["metrics"].get("attributes", {}).items()]:
+        if "accuracy" in metrics:
+            _tell_accuracy(metrics, f"{name}: " if name else "")
     click.echo(f"{result['out']}  digest {result['digest']}")
     called = f"model/{result['name']}" if "name" in result else f"model/preference -o model={result['out']}"
     click.echo(f"use it: tao-hub score {called}; the card is {result['out']}/README.md")
+
+
+def _tell_accuracy(metrics: dict[str, Any], head: str) -> None:
+    rows = {"held-out accuracy": metrics["accuracy"], "length alone": metrics["length_only"], **metrics["baselines"]}
+    for label, row in rows.items():
+        interval = f"{100 * row['low']:.1f}–{100 * row['high']:.1f}, n = {row['n']}"
+        click.echo(f"{head}{label}: {100 * row['value']:.1f}% ({interval})")
+    click.echo(head + metrics["verdict"])

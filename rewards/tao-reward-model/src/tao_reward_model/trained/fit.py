@@ -20,7 +20,7 @@ from tao_hub import Progress
 from .bases import head_of
 from .forward import pad
 from .layout import Tokens
-from .losses import batch_of, group_loss
+from .losses import batch_of_heads, heads_loss
 from .options import TrainOptions
 
 RATES = {"encoder": 1e-4, "decoder": 2e-5, "lora": 2e-4}
@@ -29,11 +29,23 @@ WARMUP = 0.1  # share of the steps in which the learning rate rises; then it fal
 
 @dataclass(frozen=True)
 class Item:
-    """A tokenized group."""
+    """A tokenized group. With `attributes` each head has scores of its own, None where it learns nothing here."""
 
     tokens: tuple[Tokens, ...]
     scores: tuple[float, ...]
     margin: float | None = None
+    attributes: tuple[tuple[float, ...] | None, ...] = ()
+
+    @property
+    def targets(self) -> tuple[tuple[float, ...] | None, ...]:
+        """Scores per head."""
+        return self.attributes or (self.scores,)
+
+
+def taught(items: Sequence[Item], margin: str) -> list[dict[str, Any]]:
+    """What `heads_loss` takes for these groups."""
+    sizes, margins = [len(i.tokens) for i in items], [i.margin for i in items]
+    return batch_of_heads([i.targets for i in items], sizes, margins, margin)
 
 
 class Groups(torch.utils.data.Dataset[Item]):
@@ -81,9 +93,9 @@ class GroupTrainer(Trainer):
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        groups = inputs.pop("groups")
+        heads = inputs.pop("heads")
         out = model(**inputs)
-        loss = group_loss(out.logits[:, 0].float(), groups, self.loss_name, self.centring)
+        loss = heads_loss(out.logits.float(), heads, self.loss_name, self.centring)
         return (loss, out) if return_outputs else loss
 
 
@@ -92,7 +104,7 @@ def collator(pad_id: int, margin: str) -> Any:
 
     def collate(items: list[Item]) -> dict[str, Any]:
         made: dict[str, Any] = pad([t for item in items for t in item.tokens], pad_id)
-        made["groups"] = batch_of([item.scores for item in items], [item.margin for item in items], margin)
+        made["heads"] = taught(items, margin)
         return made
 
     return collate

@@ -10,9 +10,20 @@ from typing import Any
 import tao_hub
 from tao_hub import UsageError
 
+from .attributes import weighed
+
 CONTRACT = "tao_reward.json"
 HEADS = "heads.safetensors"
 INCIDENTAL = ("README.md", "data-problems.jsonl", "metrics.json")
+
+
+class Attribute(tao_hub.Options):
+    """One head of several: what it weighs in the value; its logit divided by `temperature` is its score."""
+
+    name: str
+    weight: float = 1.0
+    temperature: float = 1.0
+    centre: float = 0.0
 
 
 class Contract(tao_hub.Options):
@@ -27,10 +38,32 @@ class Contract(tao_hub.Options):
     members: list[str] = ["."]
     heads: bool = False
     base: str = ""
+    attributes: list[Attribute] = []
+
+    def weighted(self, weights: str) -> Contract:
+        """The contract with other weights `NAME[=WEIGHT],…` (0 for who is not named), "" for its own.
+
+        The temperature was fitted with its own weights, so with others it is 1. Raises UsageError.
+        """
+        if not weights:
+            return self
+        names = [a.name for a in self.attributes]
+        try:
+            given = weighed(weights)
+        except ValueError as error:
+            raise UsageError(f"weights: {error}") from error
+        if unknown := [name for name in given if name not in names]:
+            raise UsageError(f"the model has no attribute {unknown[0]!r}; it has {', '.join(names) or 'one head only'}")
+        if given == {a.name: a.weight for a in self.attributes}:
+            return self
+        others = [a.model_copy(update={"weight": given.get(a.name, 0.0)}) for a in self.attributes]
+        centre = sum(a.weight * a.centre for a in others)
+        return self.model_copy(update={"attributes": others, "temperature": 1.0, "centre": centre})
 
 
 def write_contract(folder: Path, contract: Contract) -> None:
-    (folder / CONTRACT).write_text(json.dumps(contract.model_dump(), indent=1) + "\n", encoding="utf-8")
+    told = contract.model_dump(exclude=set() if contract.attributes else {"attributes"})
+    (folder / CONTRACT).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 
 
 def read_contract(folder: Path) -> Contract | None:

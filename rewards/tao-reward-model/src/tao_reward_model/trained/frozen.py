@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tao_hub import UsageError
+
 from .bases import head_of
-from .fit import Item
+from .fit import Item, taught
 from .forward import logits
-from .losses import batch_of, group_loss
+from .losses import group_loss
 from .options import TrainOptions
 
 STEPS = 200
@@ -34,12 +36,13 @@ def features(model: Any, items: Sequence[Item], told: Callable[[int], None] | No
 
 
 def fit_heads(states: Tensor, items: Sequence[Item], options: TrainOptions) -> tuple[Tensor, Tensor]:
-    """(weights (k, H), biases (k,)). One head: all rows; several: each on rows drawn with replacement (bagging,
-    Breiman 1996), since a convex problem has one answer whatever its seed.
+    """(weights (k, A, H), biases (k, A)) of k members with a head for each of A attributes (1: the whole). One member:
+    all rows; several: each on rows drawn with replacement (bagging, Breiman 1996), since a convex problem has one
+    answer whatever its seed.
 
     Minimises loss + l2·H/(2n)·‖w‖² over states scaled to unit variance.
     """
-    starts = torch.tensor([0, *(len(i.scores) for i in items)]).cumsum(0)
+    starts = torch.tensor([0, *(len(i.tokens) for i in items)]).cumsum(0)
     draw = torch.Generator().manual_seed(options.seed)
     weights, biases = [], []
     scale = states.std(0).mean().clamp(min=1e-6)
@@ -47,20 +50,23 @@ def fit_heads(states: Tensor, items: Sequence[Item], options: TrainOptions) -> t
         rows = torch.arange(len(items))
         if options.ensemble > 1:
             rows = torch.randint(len(items), (len(items),), generator=draw)
-        drawn = [items[i] for i in rows.tolist()]
         places = torch.cat([torch.arange(starts[i], starts[i + 1]) for i in rows.tolist()])
-        weight, bias = _fit_one(states[places] / scale, drawn, options)
-        weights.append(weight / scale)
-        biases.append(bias)
+        drawn = states[places] / scale
+        heads = {h["head"]: h for h in taught([items[i] for i in rows.tolist()], options.margin)}
+        if missing := sorted(set(range(len(items[0].targets))) - set(heads)):
+            name = [*options.heads][missing[0]]
+            raise UsageError(f"no row of {name!r} was drawn for a member: give more, or lower --ensemble")
+        fitted = [_fit_one(drawn[heads[i]["places"]], heads[i]["groups"], options) for i in sorted(heads)]
+        weights.append(torch.stack([weight for weight, _ in fitted]) / scale)
+        biases.append(torch.stack([bias for _, bias in fitted]))
     return torch.stack(weights), torch.stack(biases)
 
 
-def _fit_one(states: Tensor, items: Sequence[Item], options: TrainOptions) -> tuple[Tensor, Tensor]:
-    groups = batch_of([i.scores for i in items], [i.margin for i in items], options.margin)
+def _fit_one(states: Tensor, groups: dict[str, Tensor], options: TrainOptions) -> tuple[Tensor, Tensor]:
     width = states.shape[1]
     weight = torch.zeros(width, requires_grad=True)
     bias = torch.zeros((), requires_grad=True)
-    penalty = options.l2 * width / (2 * len(items))
+    penalty = options.l2 * width / (2 * len(groups["place"]))
     solver = torch.optim.LBFGS([weight, bias], max_iter=STEPS, line_search_fn="strong_wolfe", tolerance_grad=1e-6)
 
     def closure() -> Tensor:
@@ -75,14 +81,14 @@ def _fit_one(states: Tensor, items: Sequence[Item], options: TrainOptions) -> tu
 
 
 def put(model: Any, weights: Tensor, biases: Tensor) -> dict[str, Tensor]:
-    """Give the model the mean of the heads; returns what `heads.safetensors` holds.
+    """Give the model the mean of the members' heads; returns what `heads.safetensors` holds, (k·A, H) and (k·A,).
 
     A head without a bias (decoders) keeps none: only differences of its scores mean something then.
     """
     head, _ = head_of(model)
     with torch.no_grad():
-        head.weight.copy_(weights.mean(0, keepdim=True))
+        head.weight.copy_(weights.mean(0))
         if head.bias is not None:
-            head.bias.copy_(biases.mean(0, keepdim=True))
-    heads = {"weight": weights.contiguous()}
-    return heads if head.bias is None else {**heads, "bias": biases}
+            head.bias.copy_(biases.mean(0))
+    heads = {"weight": weights.flatten(0, 1).contiguous()}
+    return heads if head.bias is None else {**heads, "bias": biases.flatten()}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -61,6 +64,37 @@ def group_loss(scores: Tensor, groups: dict[str, Tensor], loss: str, centring: f
     if loss == "plackett-luce":
         return plackett_luce(scores[groups["place"]], groups["ranks"], groups["mask"], centring)
     return (regression if loss == "regression" else cross_entropy)(scores, groups["targets"])
+
+
+def heads_loss(logits: Tensor, heads: Sequence[dict[str, Any]], loss: str, centring: float = 0.0) -> Tensor:
+    """Sum over heads of the share of groups that a head learns from × its loss over them; `logits` (M, heads).
+
+    `heads` is what `batch_of_heads` made. A group that one head learns nothing from leaves that head alone.
+    """
+    total = sum(
+        h["share"] * group_loss(logits[h["places"], h["head"]], h["groups"], loss, centring) for h in heads
+    )  # fmt: skip
+    return logits.sum() * 0.0 if isinstance(total, int) else total  # a batch that teaches no head moves nothing
+
+
+def batch_of_heads(
+    targets: Sequence[Sequence[tuple[float, ...] | None]], sizes: Sequence[int], margins: Sequence[float | None],
+    margin: str = "given",
+) -> list[dict[str, Any]]:  # fmt: skip
+    """What `heads_loss` takes, from the scores per group and head (None: nothing to learn) and responses per group."""
+    starts = [0]
+    for size in sizes:
+        starts.append(starts[-1] + size)
+    made = []
+    for head in range(len(targets[0])):
+        taught = [g for g, target in enumerate(targets) if target[head] is not None]
+        if taught:
+            made.append({
+                "head": head, "share": len(taught) / len(targets),
+                "places": torch.tensor([i for g in taught for i in range(starts[g], starts[g + 1])]),
+                "groups": batch_of([targets[g][head] or () for g in taught], [margins[g] for g in taught], margin),
+            })  # fmt: skip
+    return made
 
 
 def batch_of(scores: list[tuple[float, ...]], margins: list[float | None], margin: str = "given") -> dict[str, Tensor]:

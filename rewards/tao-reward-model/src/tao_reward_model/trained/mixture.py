@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tao_hub import UsageError
 
@@ -41,11 +41,11 @@ def usable(rows: Sequence[Ranked], pointwise: bool, problems: Problems) -> list[
     """Rows that the loss can learn from: some order among responses, or (pointwise) scores on a scale."""
     kept = []
     for row in rows:
-        if pointwise and not row.graded:
+        if pointwise and not any(part.graded for part in row.trained):
             problems.add("no scale", row.where, "an order only; this loss needs scores: use bradley-terry")
         elif not pointwise and len(row.responses) < 2:
             problems.add("single response", row.where, "nothing to compare it with; regression and bce can use it")
-        elif not pointwise and not row.pairs:
+        elif not pointwise and not any(part.pairs for part in row.trained):
             problems.add("no order", row.where, f"all {len(row.responses)} responses have equal scores")
         else:
             kept.append(row)
@@ -54,22 +54,24 @@ def usable(rows: Sequence[Ranked], pointwise: bool, problems: Problems) -> list[
 
 def consistent(rows: Sequence[Ranked], problems: Problems) -> list[Ranked]:
     """Rows without exact repetitions, and without those that contradict another about the same two responses."""
-    seen: dict[tuple[str, frozenset[tuple[str, float]]], Ranked] = {}
-    said: dict[tuple[str, str, str], Ranked] = {}
+    seen: dict[tuple[str, frozenset[tuple[str, str, float]]], Ranked] = {}
+    said: dict[tuple[str, str, str, str], Ranked] = {}
     distinct: list[Ranked] = []
     for row in rows:
-        first = seen.setdefault((row.key, frozenset(zip(row.responses, row.scores))), row)
+        whole = frozenset((name, *told) for name, s in row.orders.items() for told in zip(row.responses, s))
+        first = seen.setdefault((row.key, whole), row)
         if first is row:
             distinct.append(row)
         else:
             problems.add("duplicate", row.where, f"repeats {first.where}")
     opposite: dict[int, str] = {}
     for row in distinct:
-        for i, j in row.pairs:
-            other = said.get((row.key, row.responses[j], row.responses[i]))
-            if other is not None:
-                opposite[id(row)], opposite[id(other)] = other.where, row.where
-            said.setdefault((row.key, row.responses[i], row.responses[j]), row)
+        for name, scores in row.orders.items():
+            for i, j in replace(row, scores=scores).pairs:
+                other = said.get((row.key, name, row.responses[j], row.responses[i]))
+                if other is not None:
+                    opposite[id(row)], opposite[id(other)] = other.where, row.where
+                said.setdefault((row.key, name, row.responses[i], row.responses[j]), row)
     for row in distinct:
         if id(row) in opposite:
             problems.add("opposite labels", row.where, f"{opposite[id(row)]} says the opposite of two responses")
@@ -94,11 +96,16 @@ def related(rows: Sequence[Ranked]) -> list[int]:
 def without_near_duplicates(
     rows: Sequence[Ranked], groups: Sequence[int], problems: Problems
 ) -> tuple[list[Ranked], list[int]]:
-    """Rows (and their clusters) whose responses do not nearly repeat those of an earlier row of the same cluster."""
-    again = {}
-    for later, earlier in near_duplicates(["\n".join(sorted(row.responses)) for row in rows]):
-        if groups[later] == groups[earlier]:
-            again.setdefault(later, earlier)
+    """Rows (and their clusters) whose responses do not nearly repeat those of an earlier row of the same cluster that
+    rates the same attributes."""
+    alike: dict[frozenset[str], list[int]] = defaultdict(list)
+    for i, row in enumerate(rows):
+        alike[frozenset(row.attributes)].append(i)
+    again: dict[int, int] = {}
+    for some in alike.values():
+        for later, earlier in near_duplicates(["\n".join(sorted(rows[i].responses)) for i in some]):
+            if groups[some[later]] == groups[some[earlier]]:
+                again.setdefault(some[later], some[earlier])
     for later, earlier in again.items():
         problems.add("near-duplicate", rows[later].where, f"nearly repeats {rows[earlier].where}")
     kept = [i for i in range(len(rows)) if i not in again]

@@ -8,6 +8,8 @@ import pydantic
 
 import tao_hub
 
+from .attributes import weighed
+
 POINTWISE = ("regression", "bce")  # losses that need scores on a scale, and no second response
 
 
@@ -15,6 +17,9 @@ class TrainOptions(tao_hub.Options):
     base: str = pydantic.Field("minilm", description="minilm, a folder, a name of `tao-hub models`, a hub id")
     loss: Literal["bradley-terry", "plackett-luce", "regression", "bce"] = pydantic.Field(
         "bradley-terry", description="Pairs; whole rankings; ratings; verdicts in 0–1"
+    )
+    attributes: str = pydantic.Field(
+        "", description="NAME[=WEIGHT],…: a head for each attribute that rows rate; the value is their weighted sum"
     )
     margin: Literal["given", "scores", "none"] = pydantic.Field(
         "given", description="Bradley–Terry margin: the row's own, the difference of scores, or none"
@@ -42,7 +47,13 @@ class TrainOptions(tao_hub.Options):
             raise ValueError("frozen and lora_rank exclude each other: a frozen body has no adapters")
         if self.batch_size % self.accumulate:
             raise ValueError(f"batch_size {self.batch_size} is no multiple of accumulate {self.accumulate}")
+        weighed(self.attributes)
         return self
+
+    @property
+    def heads(self) -> dict[str, float]:
+        """Weights of the attributes by name; empty where one head scores the whole."""
+        return weighed(self.attributes)
 
     @property
     def pointwise(self) -> bool:

@@ -21,7 +21,8 @@ class Preference(tao_hub.Reward):
     σ(difference of two scores of one prompt) is the probability that the first is the better one. `scale=probability`
     gives σ(score − centre): for models trained on verdicts the probability that the answer is right; for those trained
     on comparisons, that it is preferred to an average held-out answer. Parts: "logit" (before the temperature), "std"
-    (over an ensemble's members), "cut" (tokens that did not fit in, where there were any).
+    (over an ensemble's members), "cut" (tokens that did not fit in, where there were any). A model of several
+    attributes is their weighted sum; each attribute's score, its logit divided by its own temperature, is a part.
     """
 
     class Options(tao_hub.Options):
@@ -35,6 +36,7 @@ class Preference(tao_hub.Reward):
         confidence: float = pydantic.Field(
             0.5, ge=0.5, lt=1, description="Abstain (no score) where max(p, 1 − p) is below; p: scale=probability"
         )
+        weights: str = pydantic.Field("", description="NAME[=WEIGHT],… of its attributes; default: the model's own")
         label: str = pydantic.Field("", description="Of a classifier with several labels: the one whose log-odds count")
         dtype: Literal["float32", "bfloat16", "float16"] = pydantic.Field("float32", description="Of the weights")
         device: str = pydantic.Field("auto", description="auto, cpu, cuda, …")
@@ -44,6 +46,8 @@ class Preference(tao_hub.Reward):
         super().__init__(options)
         path, wanted = registry.resolve(self.options.model)
         folder.check_head(path)
+        if self.options.weights:
+            (folder.read_contract(path) or folder.Contract()).weighted(self.options.weights)
         wanted = self.options.digest or wanted
         self._path: Path = path
         self._scorer: Any = None
@@ -64,7 +68,7 @@ class Preference(tao_hub.Reward):
 
         o = self.options
         if self._scorer is None:
-            self._scorer = Scorer(self._path, o.dtype, o.device, o.label, o.batch_tokens)
+            self._scorer = Scorer(self._path, o.dtype, o.device, o.label, o.batch_tokens, o.weights)
         contract = self._scorer.contract
         raw = self._scorer.score([(prompt.messages, candidate.response) for prompt, candidate in pairs])
         values = combined(raw.logits, o.combine, o.std_weight)
@@ -72,6 +76,7 @@ class Preference(tao_hub.Reward):
         scores = []
         for i, logit in enumerate(values):
             parts = {"logit": float(raw.logits[i].mean())}
+            parts |= {a.name: float(x) for a, x in zip(contract.attributes, raw.attributes[i])}
             if spread is not None:
                 parts["std"] = float(spread[i])
             if raw.cut[i]:
@@ -80,8 +85,8 @@ class Preference(tao_hub.Reward):
         return scores
 
     def _score(self, logit: float, temperature: float, centre: float, parts: dict[str, float]) -> tao_hub.Score:
-        if not math.isfinite(logit):
-            return tao_hub.Score.failed(f"the model gave {logit}", "NotFinite")
+        if strange := [x for x in (logit, *parts.values()) if not math.isfinite(x)]:
+            return tao_hub.Score.failed(f"the model gave {strange[0]}", "NotFinite")
         probability = sigmoid((logit - centre) / temperature)
         sure = max(probability, 1 - probability)
         if sure < self.options.confidence:

@@ -10,7 +10,7 @@ from typing import Any
 import tao_hub
 from tao_hub import Hub, UsageError
 
-from . import contamination, files, mixture
+from . import attributes, contamination, files, mixture
 from .options import TrainOptions
 from .rows import Problems, Ranked
 
@@ -55,8 +55,8 @@ class Prepared:
                 "read": sum(len(s.rows) for s in self.sources), "train": len(sides[0]), "held_out": len(sides[1]),
                 "prompts": len({r.key for side in sides for r in side}),
                 "responses": sum(len(r.responses) for side in sides for r in side),
-                "pairs": sum(len(r.pairs) for side in sides for r in side),
-                "ties": sum(len(r.scores) != len(set(r.scores)) for side in sides for r in side),
+                "pairs": sum(len(part.pairs) for side in sides for r in side for part in r.trained),
+                "ties": sum(len(p.scores) != len(set(p.scores)) for side in sides for r in side for p in r.trained),
             },
             "problems": self.problems.counts,
             "sources": [
@@ -83,6 +83,8 @@ def load(data: Sequence[str], problems: Problems) -> list[Loaded]:
 
 def prepare(sources: list[Loaded], options: TrainOptions, wishes: Wishes, hub: Hub, problems: Problems) -> Prepared:
     """Raises UsageError for malformed rows or too few, LabelLeak for prompts that occur in an evaluation suite."""
+    names = list(options.heads)
+    sources = [replace(s, rows=attributes.asked(s.rows, names, problems)) for s in sources]
     if not wishes.skip_invalid:
         problems.refuse_malformed()
     rows = [r for s in sources for r in mixture.capped(s.rows, s.cap, options.seed, problems)]
@@ -97,7 +99,9 @@ def prepare(sources: list[Loaded], options: TrainOptions, wishes: Wishes, hub: H
     if len(rows) < 2:
         told = ", ".join(f"{count} {kind}" for kind, count in problems.counts.items()) or "the files are empty"
         raise UsageError(f"{len(rows)} usable rows: {told}")
-    return Prepared(mixture.split(rows, groups, options.held_out, options.seed), sources, problems, check)
+    split = mixture.split(rows, groups, options.held_out, options.seed)
+    _check_rated(split.train, options)
+    return Prepared(split, sources, problems, check)
 
 
 def write_problems(problems: Problems, file: Path) -> None:
@@ -108,5 +112,15 @@ def write_problems(problems: Problems, file: Path) -> None:
 
 def _check_verdicts(rows: Sequence[Ranked]) -> None:
     for row in rows:
-        if outside := [s for s in row.scores if not 0 <= s <= 1]:
+        if outside := [s for part in row.trained for s in part.scores if not 0 <= s <= 1]:
             raise UsageError(f"{row.where}: a verdict for --loss bce lies in 0–1, found {outside[0]:g}; try regression")
+
+
+def _check_rated(rows: Sequence[Ranked], options: TrainOptions) -> None:
+    for name in options.heads:
+        views = [row.of(name) for row in rows if name in row.attributes]
+        if not any(view.graded if options.pointwise else view.pairs for view in views):
+            raise UsageError(
+                f"no training row teaches {name!r} with --loss {options.loss} ({len(views)} rate it): give such rows, "
+                "or take it out of --attributes"
+            )

@@ -13,12 +13,16 @@ import tao_hub
 from tao_hub import Message
 
 ROLES = ("system", "user", "assistant", "tool")
-SHAPES = "{prompt, chosen, rejected[, margin]}, {prompt, responses, scores} or {prompt, responses, ranking}"
+SHAPES = (
+    "{prompt, chosen, rejected[, margin]}, {prompt, responses, scores} or {prompt, responses, ranking}; of attributes "
+    "{prompt, responses, attributes: {NAME: scores}} or {prompt, chosen, rejected, attribute: NAME}"
+)
 LONG = 100_000  # characters of a response from which it is reported as long
 SHOWN = 5  # problems of a kind that an error message lists
 # what stops the command unless --skip-invalid: the row is not what was meant
 MALFORMED = frozenset({"not JSON", "wrong encoding", "not an object", "missing field", "wrong type", "wrong count",
-                       "not finite", "bad ranking"})  # fmt: skip
+                       "not finite", "bad ranking", "unknown attribute", "no attribute",
+                       "attributes only"})  # fmt: skip
 _TURN = re.compile(r"\n\n(Human|Assistant): ?")
 
 
@@ -33,7 +37,8 @@ class BadRow(ValueError):
 @dataclass(frozen=True)
 class Ranked:
     """A prompt with its responses. Higher `scores` are better, equal ones a tie; `graded` if they are a scale of
-    their own (ratings, verdicts) and not only an order. `margin` is how much better the first of two responses is."""
+    their own (ratings, verdicts) and not only an order. `margin` is how much better the first of two responses is.
+    `attributes` are scores by name; a row that has them may have no `scores` of the whole."""
 
     prompt: tuple[Message, ...]
     responses: tuple[str, ...]
@@ -43,6 +48,7 @@ class Ranked:
     source: str = ""
     domain: str = ""
     where: str = ""
+    attributes: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -59,6 +65,22 @@ class Ranked:
         """(better, worse) for all responses that differ in score."""
         order = range(len(self.scores))
         return [(i, j) for i in order for j in order if self.scores[i] > self.scores[j]]
+
+    def of(self, name: str) -> Ranked:
+        """The row as one attribute sees it. Only a pair without `scores` has a margin, and is no scale."""
+        graded = self.graded or bool(self.scores)
+        margin = None if self.scores else self.margin
+        return replace(self, scores=self.attributes[name], graded=graded, margin=margin, attributes={})
+
+    @property
+    def trained(self) -> list[Ranked]:
+        """What heads learn from: the row as each attribute sees it, or itself where it has none."""
+        return [self.of(name) for name in self.attributes] or [self]
+
+    @property
+    def orders(self) -> dict[str, tuple[float, ...]]:
+        """Scores by attribute, those of the whole under ""."""
+        return {**({"": self.scores} if self.scores else {}), **self.attributes}
 
 
 @dataclass
@@ -118,7 +140,12 @@ def _pair(row: Mapping[str, Any]) -> Ranked:
     margin = None if row.get("margin") is None else _number(row["margin"], "margin")
     if chosen == rejected:
         raise BadRow("equal pair", f"chosen and rejected are the same {len(chosen)} characters")
-    return Ranked(prompt, (chosen, rejected), (1.0, 0.0), margin=margin)
+    name = row.get("attribute")
+    if name is None:
+        return Ranked(prompt, (chosen, rejected), (1.0, 0.0), margin=margin)
+    if not isinstance(name, str):
+        raise BadRow("wrong type", f"'attribute' must be a name, found {type(name).__name__} {name!r:.40}")
+    return Ranked(prompt, (chosen, rejected), (), margin=margin, attributes={name: (1.0, 0.0)})
 
 
 def _listed(row: Mapping[str, Any]) -> Ranked:
@@ -127,27 +154,45 @@ def _listed(row: Mapping[str, Any]) -> Ranked:
     if not isinstance(row["responses"], Sequence) or isinstance(row["responses"], str) or not row["responses"]:
         raise BadRow("wrong type", f"'responses' must be a list of texts, found {type(row['responses']).__name__}")
     responses = tuple(_response(r, "responses") for r in row["responses"])
-    if row.get("scores") is not None:
-        scores, graded = _scores(row["scores"], len(responses)), True
+    graded, whole, named = row.get("scores") is not None, None, _attributes(row.get("attributes"), len(responses))
+    if graded:
+        whole = _scores(row["scores"], len(responses))
     elif row.get("ranking") is not None:
-        scores, graded = _ranking(row["ranking"], len(responses)), False
-    else:
-        raise BadRow("missing field", f"neither 'scores' nor 'ranking' beside 'responses'; found {sorted(row)}")
-    kept: dict[str, float] = {}
-    for text, score in zip(responses, scores):  # the same response twice says nothing more, or contradicts itself
-        if kept.setdefault(text, score) != score:
-            raise BadRow("opposite labels", f"one response has the scores {kept[text]:g} and {score:g}")
-    if len(kept) == 1 and len(responses) > 1:
+        whole = _ranking(row["ranking"], len(responses))
+    elif not named:
+        found = f"neither 'scores' nor 'ranking' nor 'attributes' beside 'responses'; found {sorted(row)}"
+        raise BadRow("missing field", found)
+    columns = [*([] if whole is None else [whole]), *named.values()]
+    first: dict[str, int] = {}
+    for i, text in enumerate(responses):  # the same response twice says nothing more, or contradicts itself
+        told = [(c[first[text]], c[i]) for c in columns if c[first.setdefault(text, i)] != c[i]]
+        if told:
+            raise BadRow("opposite labels", f"one response has the scores {told[0][0]:g} and {told[0][1]:g}")
+    if len(first) == 1 and len(responses) > 1:
         raise BadRow("equal pair", f"all {len(responses)} responses are the same")
-    return Ranked(_messages(row["prompt"]), tuple(kept), tuple(kept.values()), graded)
+    kept = [tuple(c[i] for i in first.values()) for c in columns]
+    scores = () if whole is None else kept.pop(0)
+    return Ranked(
+        _messages(row["prompt"]), tuple(first), scores, graded or whole is None, attributes=dict(zip(named, kept))
+    )
 
 
-def _scores(value: Any, count: int) -> tuple[float, ...]:
+def _attributes(value: Any, count: int) -> dict[str, tuple[float, ...]]:
+    """Scores by name; a name without a value is an attribute that the row does not rate."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        found = f"'attributes' must be an object as {{NAME: [a number per response]}}, found {type(value).__name__}"
+        raise BadRow("wrong type", found)
+    return {str(name): _scores(v, count, f"attributes.{name}") for name, v in value.items() if v is not None}
+
+
+def _scores(value: Any, count: int, name: str = "scores") -> tuple[float, ...]:
     if not isinstance(value, Sequence) or isinstance(value, str):
-        raise BadRow("wrong type", f"'scores' must be a list of numbers, found {type(value).__name__}")
+        raise BadRow("wrong type", f"{name!r} must be a list of numbers, found {type(value).__name__}")
     if len(value) != count:
-        raise BadRow("wrong count", f"{len(value)} scores for {count} responses")
-    return tuple(_number(v, "scores") for v in value)
+        raise BadRow("wrong count", f"{len(value)} {name} for {count} responses")
+    return tuple(_number(v, name) for v in value)
 
 
 def _ranking(value: Any, count: int) -> tuple[float, ...]:

@@ -1,4 +1,4 @@
-"""A reward model in memory: prompt and response → one logit per member of its ensemble."""
+"""A reward model in memory: prompt and response → one logit per member of its ensemble, and per attribute."""
 
 from __future__ import annotations
 
@@ -20,18 +20,21 @@ Texts = Sequence[tuple[Sequence[Message], str]]
 
 @dataclass(frozen=True)
 class Raw:
-    """`logits` (N, members) float64, before any temperature; `cut` (N,) tokens that did not fit in."""
+    """`logits` (N, members) float64, before the temperature; `cut` (N,) tokens that did not fit in. `attributes`
+    (N, A) are the members' mean scores by attribute, whose weighted sum the logits are; (N, 0) where there are none."""
 
     logits: np.ndarray
     cut: np.ndarray
+    attributes: np.ndarray
 
 
 class Scorer:
     """Any folder that `AutoModelForSequenceClassification` loads. Raises UsageError where its head is not in it."""
 
     def __init__(
-        self, folder: Path, dtype: str = "float32", device: str = "auto", label: str = "", batch_tokens: int = 8192
-    ) -> None:
+        self, folder: Path, dtype: str = "float32", device: str = "auto", label: str = "", batch_tokens: int = 8192,
+        weights: str = "",
+    ) -> None:  # fmt: skip
         from transformers import AutoTokenizer
 
         config = check_head(folder)
@@ -39,12 +42,15 @@ class Scorer:
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         own = read_contract(folder)
         self.models = [_load(folder / m, dtype, device) for m in (own.members if own else ["."])]
-        self.contract = own or _guessed(self.models[0], self.tokenizer)
+        self.contract = (own or _guessed(self.models[0], self.tokenizer)).weighted(weights)
         if self.contract.heads:
             _swap_heads(self.models[0], folder / HEADS)
         self.layout = Layout(self.contract.layout, self.contract.max_length)
-        self._label = _label(config, label, folder) if not self.contract.heads else 0
-        self._log_odds = not self.contract.heads and self.models[0].config.num_labels > 1
+        own_outputs = self.contract.heads or self.contract.attributes
+        self._label = 0 if own_outputs else _label(config, label, folder)
+        self._log_odds = not own_outputs and self.models[0].config.num_labels > 1
+        if label and self.contract.attributes:
+            raise UsageError(f"{folder} has attributes, no labels: say what counts with -o weights={label}")
 
     def score(self, texts: Texts, told: Callable[[int], None] | None = None) -> Raw:
         """One row per text, in order. Batch, order and padding do not matter (≤ 1e-5 in float32)."""
@@ -61,7 +67,11 @@ class Scorer:
                 found = found[:, [self._label]] - torch.logsumexp(found[:, others], 1, keepdim=True)
             columns.append(found)
         whole = torch.cat(columns, 1).double().numpy()
-        return Raw(whole, np.array([t.cut for t in tokens]))
+        cut, heads = np.array([t.cut for t in tokens]), self.contract.attributes
+        if not heads:
+            return Raw(whole, cut, np.empty((len(whole), 0)))
+        scores = whole.reshape(len(whole), -1, len(heads)) / np.array([a.temperature for a in heads])
+        return Raw(scores @ np.array([a.weight for a in heads]), cut, scores.mean(1))
 
 
 def _load(folder: Path, dtype: str, device: str) -> Any:

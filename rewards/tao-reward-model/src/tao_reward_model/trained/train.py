@@ -11,8 +11,9 @@ from typing import Any
 
 from tao_hub import Hub, Progress, UsageError
 
-from . import folder, measure, mixture, registry
+from . import folder, mixture, registry
 from .card import card
+from .held_out import measured
 from .options import TrainOptions
 from .prepare import Loaded, Prepared, Wishes, load, prepare, write_problems
 from .rows import Problems, Ranked
@@ -42,7 +43,7 @@ def train(
         made.mkdir()
         result = {**ready.counts, "options": options.model_dump(), "licence": licence}
         result |= _build(ready, options, made, Path(work), progress)
-        result |= _measured(ready, options, made, progress)
+        result |= measured(ready, options, made, progress)
         write_problems(problems, made / "data-problems.jsonl")
         title = name or out.name
         (made / "README.md").write_text(card(title, result), encoding="utf-8")
@@ -63,19 +64,23 @@ def _build(ready: Prepared, options: TrainOptions, made: Path, work: Path, progr
     from .bases import is_encoder, load_base, longest
     from .layout import Layout
 
-    model, tokenizer = load_base(options.base, options.seed)
+    names = list(options.heads)
+    model, tokenizer = load_base(options.base, options.seed, names)
     kind = options.layout
     if kind == "auto":
         kind = "segments" if is_encoder(model) else "chat" if tokenizer.chat_template else "plain"
     if kind == "chat" and not tokenizer.chat_template:
         raise UsageError(f"base {options.base} has no chat template: --layout plain or segments")
     layout = Layout(kind, min(options.max_length, longest(model)))
-    contract = folder.Contract(layout=kind, max_length=layout.max_length, loss=options.loss, base=options.base)
+    contract = folder.Contract(
+        layout=kind, max_length=layout.max_length, loss=options.loss, base=options.base,
+        attributes=[folder.Attribute(name=name, weight=weight) for name, weight in options.heads.items()],
+    )  # fmt: skip
     weights = {s.name: s.weight for s in ready.sources}
     rows = mixture.weighted(ready.split.train, weights, options.seed)
     if not rows:
         raise UsageError("the weights leave no training rows: raise them")
-    items, truncation = _encoded(rows, layout, tokenizer)
+    items, truncation = _encoded(rows, layout, tokenizer, options)
     if options.frozen:
         contract, losses = _frozen(model, items, options, made, contract, progress), []
     else:
@@ -88,18 +93,32 @@ def _build(ready: Prepared, options: TrainOptions, made: Path, work: Path, progr
     }  # fmt: skip
 
 
-def _encoded(rows: Sequence[Ranked], layout: Any, tokenizer: Any) -> tuple[list[Any], dict[str, int]]:
+def _encoded(
+    rows: Sequence[Ranked], layout: Any, tokenizer: Any, options: TrainOptions
+) -> tuple[list[Any], dict[str, int]]:
     from .fit import Item
 
     distinct = {id(row): row for row in rows}  # a row of weight 2 is encoded once
     texts = layout.encode_all(tokenizer, [(row.prompt, text) for row in distinct.values() for text in row.responses])
     left = iter(texts)
     known = {
-        key: Item(tuple(next(left) for _ in row.responses), row.scores, row.margin) for key, row in distinct.items()
-    }
+        key: Item(
+            tuple(next(left) for _ in row.responses), row.scores, None if row.attributes and row.scores else row.margin,
+            tuple(_target(row, name, options.pointwise) for name in options.heads),
+        )
+        for key, row in distinct.items()
+    }  # fmt: skip
     items = [known[id(row)] for row in rows]
     cut = [t.cut for t in texts if t.cut]
     return items, {"texts": len(cut), "of": len(texts), "tokens": sum(cut)}
+
+
+def _target(row: Ranked, name: str, pointwise: bool) -> tuple[float, ...] | None:
+    """What the row teaches the head of an attribute; None where it does not rate it, or calls all responses equal."""
+    if name not in row.attributes:
+        return None
+    own = row.of(name)
+    return own.scores if (own.graded if pointwise else own.pairs) else None
 
 
 def _members(
@@ -114,7 +133,7 @@ def _members(
     for member in range(options.ensemble):
         seed = options.seed + member
         if member:
-            model = load_base(options.base, seed)[0]
+            model = load_base(options.base, seed, list(options.heads))[0]
         note = f"member {member + 1} of {options.ensemble}" if options.ensemble > 1 else "reward model"
         trained, steps = fit(model, items, options, seed, work / "trainer", progress, note)
         names.append("." if member == 0 else f"members/{member}")
@@ -142,48 +161,6 @@ def _frozen(
     if options.ensemble > 1:
         save_file(heads, made / folder.HEADS)
     return contract.model_copy(update={"heads": options.ensemble > 1})
-
-
-def _measured(ready: Prepared, options: TrainOptions, made: Path, progress: Progress) -> dict[str, Any]:
-    """Score the held-out rows with the saved folder, calibrate, and put the temperature into its contract."""
-    from .baselines import word_gaps
-    from .scorer import Scorer, combined
-
-    held = ready.split.held_out
-    texts = [(row.prompt, text) for row in held for text in row.responses]
-    progress.start("measure", len(texts), "texts")
-    scorer = Scorer(made, device=options.device)
-    values = combined(scorer.score(texts, progress.advance).logits, "mean").tolist()
-    progress.finish()
-    judged, start = [], 0
-    for row, cluster in zip(held, ready.split.held_out_clusters):
-        judged.append(measure.Judged(row, tuple(values[start : start + len(row.responses)]), cluster))
-        start += len(row.responses)
-    pairs = measure.pairs_of(judged)
-    words = word_gaps(ready.split.train, held)
-    metrics = _metrics(judged, pairs, measure.length_sign(ready.split.train), {} if words is None else {"words": words})
-    metrics["calibration"] = found = measure.calibrate(judged, pairs, options.loss)
-    contract = scorer.contract.model_copy(update={
-        "temperature": found["temperature"] if found else 1.0,
-        "centre": 0.0 if options.loss == "bce" else float(sum(values) / len(values)),
-    })  # fmt: skip
-    folder.write_contract(made, contract)
-    return {"metrics": metrics, "contract": contract.model_dump()}
-
-
-def _metrics(
-    judged: Sequence[measure.Judged], pairs: measure.Pairs, sign: int, others: dict[str, Any]
-) -> dict[str, Any]:
-    metrics: dict[str, Any] = {"ranking": measure.ranking(judged), "length_correlation": measure.with_length(judged)}
-    if not len(pairs):
-        return metrics
-    domains = sorted(set(pairs.domain.tolist()))
-    metrics |= measure.accuracy(pairs, sign, others)
-    metrics["domains"] = {
-        d: measure.accuracy(pairs.where(pairs.domain == d), sign, {n: g[pairs.domain == d] for n, g in others.items()})
-        for d in (domains if len(domains) > 1 else [])
-    }
-    return metrics
 
 
 def _summary(result: dict[str, Any]) -> str:

@@ -1,0 +1,92 @@
+"""A saved folder scores the held-out rows: its metrics, and the temperatures that go into its contract."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tao_hub import Progress
+
+from . import folder, measure
+from .baselines import word_gaps
+from .options import TrainOptions
+from .prepare import Prepared
+from .rows import Ranked
+
+
+def measured(ready: Prepared, options: TrainOptions, made: Path, progress: Progress) -> dict[str, Any]:
+    """Score the held-out rows with the saved folder, calibrate, and put the temperatures into its contract.
+
+    With attributes each is measured on the rows that rate it, their weighted sum on rows that score the whole, too.
+    """
+    from .scorer import Scorer, combined
+
+    texts = [(row.prompt, text) for row in ready.split.held_out for text in row.responses]
+    progress.start("measure", len(texts), "texts")
+    scorer = Scorer(made, device=options.device)
+    raw = scorer.score(texts, progress.advance)
+    progress.finish()
+    heads, attributes, loss = [], {}, options.loss
+    values = combined(raw.logits, "mean")
+    for head, logits in zip(scorer.contract.attributes, raw.attributes.T):
+        attributes[head.name] = _head(ready, head.name, logits, loss)
+        temperature, centre = _scale(attributes[head.name], logits, loss)
+        heads.append(head.model_copy(update={"temperature": temperature, "centre": centre / temperature}))
+    if heads:  # the sum of calibrated scores; comparisons of the whole are all that can tell its own temperature
+        loss = "bradley-terry"
+        values = sum(head.weight * logits / head.temperature for head, logits in zip(heads, raw.attributes.T))
+    metrics = _head(ready, "", values, loss)
+    temperature, centre = _scale(metrics, values, loss)
+    if heads:
+        centre = sum(head.weight * head.centre for head in heads)
+        metrics["attributes"] = attributes
+        verdicts = (f"{name}: {m.get('verdict', 'not measured')}" for name, m in attributes.items())
+        metrics.setdefault("verdict", "; ".join(verdicts))
+    changes = {"temperature": temperature, "centre": centre, "attributes": heads}
+    contract = scorer.contract.model_copy(update=changes)
+    folder.write_contract(made, contract)
+    return {"metrics": metrics, "contract": contract.model_dump()}
+
+
+def _scale(metrics: dict[str, Any], values: np.ndarray, loss: str) -> tuple[float, float]:
+    """(temperature, centre) of logits; the centre of verdicts is 0, where the probability is one half."""
+    found = metrics["calibration"]
+    return found["temperature"] if found else 1.0, 0.0 if loss == "bce" else float(values.mean())
+
+
+def _head(ready: Prepared, name: str, values: np.ndarray, loss: str) -> dict[str, Any]:
+    """Metrics of one value per held-out response, on the rows that rate the attribute ("": the whole)."""
+    judged, start = [], 0
+    for row, cluster in zip(ready.split.held_out, ready.split.held_out_clusters):
+        end = start + len(row.responses)
+        if name in row.orders:
+            judged.append(measure.Judged(_seen(row, name), tuple(values[start:end].tolist()), cluster))
+        start = end
+    train = [_seen(row, name) for row in ready.split.train if name in row.orders]
+    pairs = measure.pairs_of(judged)
+    words = word_gaps(train, [j.row for j in judged])
+    metrics = _metrics(judged, pairs, measure.length_sign(train), {} if words is None else {"words": words})
+    metrics["calibration"] = measure.calibrate(judged, pairs, loss) if judged else None
+    return metrics
+
+
+def _seen(row: Ranked, name: str) -> Ranked:
+    return row.of(name) if name else row
+
+
+def _metrics(
+    judged: Sequence[measure.Judged], pairs: measure.Pairs, sign: int, others: dict[str, Any]
+) -> dict[str, Any]:
+    metrics: dict[str, Any] = {"ranking": measure.ranking(judged), "length_correlation": measure.with_length(judged)}
+    if not len(pairs):
+        return metrics
+    domains = sorted(set(pairs.domain.tolist()))
+    metrics |= measure.accuracy(pairs, sign, others)
+    metrics["domains"] = {
+        d: measure.accuracy(pairs.where(pairs.domain == d), sign, {n: g[pairs.domain == d] for n, g in others.items()})
+        for d in (domains if len(domains) > 1 else [])
+    }
+    return metrics
