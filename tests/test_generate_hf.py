@@ -17,6 +17,7 @@ from tao_generate_hf import loading
 from tao_generate_hf.batching import Row, batches, branch, common_prefix, contexts, prefix_groups
 from tao_generate_hf.decode import choose, uniforms
 from tao_generate_hf.generator import CausalLM
+from tao_generate_hf.packing import pack
 from tiny import make_tiny_llama
 
 from tao_hub import Message, Prompt, Request, Sampling, UsageError
@@ -47,8 +48,8 @@ def lively(tmp_path_factory):
     return folder
 
 
-def generator(folder, **options):
-    return CausalLM(CausalLM.Options(model=str(folder), dtype="float32", **options))
+def generator(folder, dtype="float32", **options):
+    return CausalLM(CausalLM.Options(model=str(folder), dtype=dtype, **options))
 
 
 def request(text, n=1, seed=0, system=SYSTEM):
@@ -231,6 +232,23 @@ def test_a_failure_in_one_lane_ends_the_call(lively, monkeypatch):
     with pytest.raises(RuntimeError, match="on fire"):
         list(ours.generate([request(text, 8, 1) for text in MESSAGES], Sampling(1.0, 12)))
     assert not [t for t in threading.enumerate() if t.name == "tao-hub lane"]
+
+
+def test_packed_weights_compute_the_same_numbers(lively):
+    packed = generator(lively, dtype="bfloat16", lanes=1)
+    asked, sampling = [request(f"message {i}", n=2, seed=i) for i in range(6)], Sampling(0.9, 12, seed=3)
+
+    def drawn():
+        return {i: [(a.text, a.logprobs) for a in answers] for i, answers in packed.generate(asked, sampling)}
+
+    found = drawn()
+    layers = [m for m in packed._loaded[0].modules() if isinstance(m, torch.nn.Linear)]
+    if not all("forward" in vars(layer) for layer in layers):
+        pytest.skip("this processor or build of torch packs no bfloat16 weights")
+    for layer in layers:
+        del layer.forward  # as they came
+    assert drawn() == found
+    assert not pack(generator(lively, dtype="float32")._load()[0])
 
 
 def test_an_answer_ends_at_eos_even_where_eos_is_the_padding(lively):

@@ -111,11 +111,13 @@ class CausalLM(tao_hub.Generator):
     def _load(self) -> tuple[Any, Any]:
         if self._loaded is None:
             from .memory import prepare
+            from .packing import pack
 
             device = loading.choose_device(self.options.device)
             dtype = loading.choose_dtype(self.options.dtype, device)
             model, tokenizer = loading.load(self._path, self._adapter, dtype, device)
             prepare(model)
+            pack(model)
             self._loaded = model, tokenizer
         return self._loaded
 
