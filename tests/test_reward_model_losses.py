@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tao_reward_model.trained import losses
 from tao_reward_model.trained.bases import load_base
-from tao_reward_model.trained.forward import pad
 from tao_reward_model.trained.layout import Tokens
+from tao_reward_model.trained.padding import pad
 from tiny import make_tiny_llama
 
 T = torch.tensor

@@ -2,12 +2,15 @@
 
     python benchmarks/speed/reward_model.py [--model tiny] [--pairs 2000] [--rows 800] [--repeats 3] [--json]
     python benchmarks/speed/reward_model.py --model minilm --pairs 400 --rows 160
+    python benchmarks/speed/reward_model.py --only grouped --group 8 --prompt-words 60
     python benchmarks/speed/reward_model.py --quick
 
 "tiny" is a Llama of 1.9 million parameters (the backoffice policy with a drawn head); others are what `tao-hub
 train-reward --base` takes. Texts are drawn: prompts of 8 to 60 words with four responses each whose lengths spread
 like those of real ones (log-normal), none over-long. **Scoring**: text pairs to scores, tokenization included; plain is
-the loop of a model card: batches of `--batch` in the order given, padded to their longest. **Training**: tokenized
+the loop of a model card: batches of `--batch` in the order given, padded to their longest. **Grouped** (decoders): the
+same with `--group` responses a prompt, which read it once; beside the plain loop, our own way with each text whole
+(`alone`). **Training**: tokenized
 pairs (the words of the better response tell it), one pass, the same optimizer and schedule; TRL with its own collation,
 without gradient checkpointing and in float32, as ours. The sides take turns; the medians of the repeats count. Beside
 them: the largest difference of scores, and the loss on held-out pairs before and after both trainings.
@@ -52,13 +55,13 @@ def text(draw: random.Random, count: int) -> str:
     return " ".join(draw.choices(WORDS, k=count))
 
 
-def make_pairs(count: int, longest: int, seed: int) -> Pairs:
-    """Prompts with `CANDIDATES` responses each, side by side; lengths in words, a response at most `longest`."""
+def make_pairs(count: int, longest: int, seed: int, group: int = CANDIDATES, asked: int = 60) -> Pairs:
+    """Prompts of 8 to `asked` words with `group` responses each, side by side; a text has at most `longest` words."""
     draw = random.Random(seed)
     pairs = []
     while len(pairs) < count:
-        prompt = [Message("user", text(draw, draw.randint(8, min(60, longest))))]
-        for _ in range(CANDIDATES):
+        prompt = [Message("user", text(draw, draw.randint(8, min(asked, longest))))]
+        for _ in range(group):
             pairs.append((prompt, text(draw, min(longest, max(3, round(draw.lognormvariate(3.0, 0.8)))))))
     return pairs[:count]
 
@@ -162,6 +165,37 @@ def scoring(args: argparse.Namespace, name: str, work: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def grouped(args: argparse.Namespace, name: str, work: Path) -> dict[str, Any]:
+    """Several responses a prompt: read once, each text whole, and the plain loop; {} for encoders, which cannot."""
+    model, tokenizer, layout = save(name, work, args.longest)
+    if bases.is_encoder(model):
+        return {}
+    longest = max(args.words, args.prompt_words)
+    pairs = make_pairs(args.pairs // args.group * args.group, longest, 0, args.group, args.prompt_words)
+    scorer = Scorer(work, device="cpu")
+    ways = {
+        "ours": lambda some: scorer.score(some).logits[:, 0].tolist(),
+        "alone": lambda some: logits(scorer.models[0], layout.encode_all(scorer.tokenizer, some))[:, 0].tolist(),
+        "plain": lambda some: score_plain(model, tokenizer, layout.kind, some, args.batch),
+    }
+    speeds: dict[str, list[float]] = {way: [] for way in ways}
+    found: dict[str, list[float]] = {}
+    for repeat in range(args.repeats + 1):
+        for way, score in ways.items():
+            started = args.now()
+            found[way] = score(pairs if repeat else pairs[: args.group])  # the first is for warming up
+            if repeat:
+                speeds[way].append(len(pairs) / (args.now() - started))
+    medians = {way: statistics.median(values) for way, values in speeds.items()}
+    return {
+        "grouped_per_second": round(medians["ours"], 1), "grouped_alone_per_second": round(medians["alone"], 1),
+        "grouped_plain_per_second": round(medians["plain"], 1),
+        "grouped_ratio": round(medians["ours"] / medians["plain"], 2),
+        "grouped_over_alone": round(medians["ours"] / medians["alone"], 2),
+        "grouped_difference": max(abs(a - b) for a, b in zip(found["ours"], found["plain"])), "group": args.group,
+    }  # fmt: skip
+
+
 def training(args: argparse.Namespace, name: str, work: Path) -> dict[str, Any]:
     model, tokenizer = bases.load_base(name, 0)
     kind = "segments" if bases.is_encoder(model) else "chat" if tokenizer.chat_template else "plain"
@@ -188,6 +222,9 @@ def main() -> None:
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--pairs", type=int, default=2000, help="scored")
     parser.add_argument("--rows", type=int, default=800, help="preferences trained on")
+    parser.add_argument("--group", type=int, default=8, help="responses a prompt of the grouped case")
+    parser.add_argument("--prompt-words", type=int, default=60, help="of the longest prompt of the grouped case")
+    parser.add_argument("--only", choices=("scoring", "grouped", "training"), help="one of the three cases")
     parser.add_argument("--words", type=int, default=0, help="of the longest text (default: 40, 120 but for tiny)")
     parser.add_argument("--longest", type=int, default=512, help="tokens of a prompt and a response")
     parser.add_argument("--batch", type=int, default=32)
@@ -208,7 +245,10 @@ def main() -> None:
 
         name = str(TINY)
     with tempfile.TemporaryDirectory() as work:
-        result = scoring(args, name, Path(work) / "folder") | training(args, name, Path(work))
+        result: dict[str, Any] = {}
+        for case in (scoring, grouped, training):
+            if args.only in (None, case.__name__):
+                result |= case(args, name, Path(work) / case.__name__)
     result |= {"model": args.model, "pairs": args.pairs, "rows": args.rows, "batch": args.batch}
     result |= {"threads": torch.get_num_threads(), "clock": args.clock}
     if args.json:

@@ -18,10 +18,10 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from tao_hub import Progress
 
 from .bases import head_of
-from .forward import pad
 from .layout import Tokens
 from .losses import batch_of_heads, heads_loss
 from .options import TrainOptions
+from .padding import pad
 
 RATES = {"encoder": 1e-4, "decoder": 2e-5, "lora": 2e-4}
 WARMUP = 0.1  # share of the steps in which the learning rate rises; then it falls to zero

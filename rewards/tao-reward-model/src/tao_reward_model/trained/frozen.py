@@ -30,7 +30,8 @@ def features(model: Any, items: Sequence[Item], told: Callable[[int], None] | No
     head = getattr(parent, attribute)
     setattr(parent, attribute, torch.nn.Identity())
     try:
-        return logits(model, [t for item in items for t in item.tokens], told=told)
+        texts = [(t, number) for number, item in enumerate(items) for t in item.tokens]
+        return logits(model, [t for t, _ in texts], told=told, prompts=[number for _, number in texts])
     finally:
         setattr(parent, attribute, head)
 

@@ -59,9 +59,10 @@ class Scorer:
         from .forward import logits
 
         tokens = self.layout.encode_all(self.tokenizer, texts)
+        prompts = [tuple(prompt) for prompt, _ in texts]
         columns = []
         for model in self.models:
-            found = logits(model, tokens, self._batch_tokens, told)
+            found = logits(model, tokens, self._batch_tokens, told, prompts)
             if self._log_odds:  # of the label against all others
                 others = [i for i in range(found.shape[1]) if i != self._label]
                 found = found[:, [self._label]] - torch.logsumexp(found[:, others], 1, keepdim=True)
