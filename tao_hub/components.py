@@ -92,6 +92,12 @@ class Strategy(Component):
         """New candidates from scored old ones (a vote per field, say). Name their `parents` by `Candidate.id`."""
         return []
 
+    def proposals(self, source: Sequence[Prompt], n: int) -> Sequence[Prompt]:
+        """For prompt synthesis, where new inputs are not made from old ones: about `n` prompts to ask about instead of
+        the suite's. The text of each is what its new input is written for (a query, say); the new input has its other
+        messages and its meta. The same for the same source, and the first ones do not change with n."""
+        return source
+
     def worked_examples(self) -> int:
         """How many worked examples (input with answer) its prompts hold; every report prints it."""
         return 0

@@ -1,4 +1,4 @@
-"""New unlabelled inputs from those a suite has: reworded, more of the kind, or with other values."""
+"""New unlabelled inputs for a suite: its own reworded, more of the kind, with other values, or made for queries."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .overlap import Known
 from .records import dump_record
 from .session import Policy, Session
 from .stages import generate
-from .types import Group, Message, Prompt, Ref, Sampling
+from .types import Candidate, Group, Message, Prompt, Ref, Sampling
 
 SHORTEST, LONGEST = 0.3, 3.0  # of the length of the input it was made from: beyond, it is something else
 SHOWN = 200  # inputs of the suite that core/more draws from
@@ -34,76 +34,113 @@ class Synthesis:
     seed: int = 0
     apart: tuple[str, ...] = ()
     """Splits that no new input may repeat; empty: all others of the suite."""
+    pairs: Path | None = None
+    """Also write there what each new input was written for, where the strategy proposes that (`Strategy.proposals`)."""
 
 
 def synthesize(session: Session, wanted: Synthesis, out: Path) -> dict[str, Any]:
     """Write new inputs to `out` as rows of a jsonl suite; returns how many, and why others were left out.
 
-    A new input equals or nearly equals no input it was made from, no other new one, and none of the splits to keep
-    apart. It has the system message and meta of the prompt it was made from, and no reference. Candidates that were
-    drawn are kept in the store: the same call goes on where it was stopped, and writes the same file.
+    A new input equals or nearly equals no input of its split, no other new one, and none of the splits to keep apart.
+    It has the system message and meta of the prompt it was made from, and no reference; what it was written for goes to
+    `wanted.pairs` only, which no suite, generator or reward reads. Candidates that were drawn are kept in the store:
+    the same call goes on where it was stopped, and writes the same file.
     """
-    if out.exists():
-        raise UsageError(f"{out} exists; remove it or choose another file")
+    for file in (out, wanted.pairs):
+        if file is not None and file.exists():
+            raise UsageError(f"{file} exists; remove it or choose another file")
     source = [p.without_reference() for p in session.prompts(wanted.suite, wanted.split)]
     if not source:
         raise UsageError(f"suite {wanted.suite.name}, split {wanted.split!r}: no inputs to start from")
-    known = Known((f"{split}:{i}", p.text) for split in _apart(session, wanted) for i, p in
-                  enumerate(session.prompts(wanted.suite, split)))  # fmt: skip
-    for i, prompt in enumerate(source):
-        known.add(f"{wanted.split}:{i}", prompt.text)
+    asked, way = _asked(session, wanted, source)
+    if wanted.pairs is not None and not _proposes(asked):
+        raise UsageError(f"{way.name} makes inputs from inputs: there is nothing to write to {wanted.pairs}")
+    known = _known(session, wanted, source)
+    start = asked.proposals(source, _drawn(wanted.n))
     left: Counter[str] = Counter()
     rows: list[str] = []
-    for prompt, text in _made(session, wanted, source):
-        why = _fault(prompt, text, known)
+    pairs: list[str] = []
+    for prompt, text, failed in _made(session, wanted, asked, way, start) if start else ():
+        why = failed or _fault(prompt, text, known, _proposes(asked))
         if why:
             left[why] += 1
             continue
         name = f"new-{len(rows):05d}"
         known.add(name, text)
         rows.append(_row(name, prompt, text))
+        pairs.append(dump_record({"id": name, "prompt": text, "response": prompt.text}))
         if len(rows) == wanted.n:
             break
-    temporary = out.with_name(f".{out.name}.partial")
-    temporary.write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
-    temporary.replace(out)
-    return {"written": len(rows), "wanted": wanted.n, "from": len(source), "left_out": dict(left), "file": str(out)}
+    _write({out: rows, **({wanted.pairs: pairs} if wanted.pairs else {})})
+    return {
+        "written": len(rows), "wanted": wanted.n, "from": len(start), "left_out": dict(left), "file": str(out),
+        "worked_examples": asked.worked_examples(),
+    }  # fmt: skip
 
 
-def _apart(session: Session, wanted: Synthesis) -> Sequence[str]:
-    splits = session.suite(wanted.suite)[0].splits()
-    return wanted.apart or [split for split in splits if split != wanted.split]
-
-
-def _made(session: Session, wanted: Synthesis, source: Sequence[Prompt]) -> Iterator[tuple[Prompt, str]]:
-    """(prompt it was made from, text), round by round over the source, so that all of it is used alike."""
+def _asked(session: Session, wanted: Synthesis, source: Sequence[Prompt]) -> tuple[Strategy, Ref]:
     given = dict(wanted.strategy.options)
     if session.hub.find("strategy", wanted.strategy.name).name == "core/more" and "inputs" not in given:
         given["inputs"] = [p.text for p in source[:SHOWN]]
-    asked, way = session.strategy(Ref(wanted.strategy.name, given), wanted.suite)
-    drawn_in_all = -(-3 * wanted.n // 2)  # half as many again as wanted: some will be left out
+    return session.strategy(Ref(wanted.strategy.name, given), wanted.suite)
+
+
+def _known(session: Session, wanted: Synthesis, source: Sequence[Prompt]) -> Known:
+    """What no new input may repeat: the split itself, and those to keep apart."""
+    splits = session.suite(wanted.suite)[0].splits()
+    apart = wanted.apart or [split for split in splits if split != wanted.split]
+    known = Known((f"{split}:{i}", p.text) for split in apart for i, p in
+                  enumerate(session.prompts(wanted.suite, split)))  # fmt: skip
+    for i, prompt in enumerate(source):
+        known.add(f"{wanted.split}:{i}", prompt.text)
+    return known
+
+
+def _proposes(asked: Strategy) -> bool:
+    return type(asked).proposals is not Strategy.proposals
+
+
+def _drawn(n: int) -> int:
+    """Half as many again as wanted: some will be left out."""
+    return -(-3 * n // 2)
+
+
+def _made(
+    session: Session, wanted: Synthesis, asked: Strategy, way: Ref, start: Sequence[Prompt]
+) -> Iterator[tuple[Prompt, str, str]]:
+    """(prompt it was made from, text, why there is none), round by round over all, so that they are used alike."""
     if type(asked).combine is not Strategy.combine:
-        groups = [asked.combine(Group(prompt, ())) for prompt in source]
+        groups = [asked.combine(Group(prompt, ())) for prompt in start]
         for i in range(max(map(len, groups), default=0)):
-            yield from ((p, made[i].response) for p, made in zip(source, groups) if i < len(made))
+            yield from ((p, made[i].response, "") for p, made in zip(start, groups) if i < len(made))
         return
     policy: Policy = session.policy(wanted.policy)
-    each = -(-drawn_in_all // len(source))
-    part = session.slice(wanted.suite, wanted.split, min(len(source), -(-drawn_in_all // each)))
+    each = -(-_drawn(wanted.n) // len(start))
+    count = min(len(start), -(-_drawn(wanted.n) // each))
+    if _proposes(asked):
+        row = session.suite(wanted.suite)[1]
+        part = session.store.add_items(row, f"{wanted.split} by {way.name}", start, count)
+    else:
+        part = session.slice(wanted.suite, wanted.split, count)
     sampling = Sampling(wanted.temperature, wanted.max_tokens, 1.0, wanted.seed)
     member = generate(session, part, policy, way, sampling, each, wanted.suite)
     drawn = [group for _, group in session.store.groups(part, [member], {})]
     for i in range(each):
-        for prompt, group in zip(source, drawn):
-            candidate = group.candidates[i]
-            yield prompt, "" if candidate.error or candidate.truncated else candidate.response
+        yield from ((group.prompt, *_text(group.candidates[i])) for group in drawn)
 
 
-def _fault(prompt: Prompt, text: str, known: Known) -> str:
+def _text(candidate: Candidate) -> tuple[str, str]:
+    """(text, why it cannot be taken): the strategy may have refused it, in words of its own."""
+    if candidate.error:
+        return "", candidate.error.partition(": ")[2][:100] or candidate.error[:100]
+    return ("", "") if candidate.truncated else (candidate.response, "")
+
+
+def _fault(prompt: Prompt, text: str, known: Known, proposed: bool) -> str:
     """Why a text is not taken as a new input ("" if it is)."""
     if not text.strip():
         return "nothing was written, or it was cut off"
-    if not SHORTEST * len(prompt.text) <= len(text) <= LONGEST * len(prompt.text):
+    if not proposed and not SHORTEST * len(prompt.text) <= len(text) <= LONGEST * len(prompt.text):
         return "much shorter or longer than what it was made from"
     other = known.find(text)
     if not other:
@@ -117,3 +154,12 @@ def _row(name: str, prompt: Prompt, text: str) -> str:
     shown = text if messages == [Message("user", text)] else [{"role": m.role, "content": m.content} for m in messages]
     row = {"id": name, "prompt": shown, **({"meta": dict(prompt.meta)} if prompt.meta else {})}
     return dump_record(row)
+
+
+def _write(files: dict[Path, list[str]]) -> None:
+    """All files whole, or none of them."""
+    for file, rows in files.items():
+        temporary = file.with_name(f".{file.name}.partial")
+        temporary.write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
+    for file in files:
+        file.with_name(f".{file.name}.partial").replace(file)

@@ -21,9 +21,11 @@ def prompts_command() -> None:
 @prompts_command.command("synthesize")
 @click.argument("suite")
 @click.option("--way", default="paraphrase", show_default=True,
-              help="Strategy that makes inputs: paraphrase, more, sql/values, …")
+              help="Strategy that makes inputs: paraphrase, more, sql/values, sql/backwards, …")
 @click.option("-n", default=500, show_default=True, help="New inputs wanted.")
 @click.option("--output", "out", type=click.Path(path_type=Path), required=True, help="JSONL file to write.")
+@click.option("--pairs", "written_for", type=click.Path(path_type=Path), default=None,
+              help="Also write what each input was written for (by sql/backwards), as JSONL of prompt and response.")
 @click.option("--policy", default="smollm2", show_default=True, help="Who is asked (by strategies that ask).")
 @click.option("--apart", multiple=True, help="Split that no new input may repeat; default: all others of the suite.")
 @click.option("--temperature", default=0.9, show_default=True)
@@ -34,8 +36,9 @@ def prompts_command() -> None:
 @store_option
 @json_option
 def synthesize(
-    suite: str, way: str, n: int, out: Path, policy: str, apart: tuple[str, ...], temperature: float, max_tokens: int,
-    seed: int, pairs: tuple[str, ...], suite_pairs: tuple[str, ...], store: Path, as_json: bool,
+    suite: str, way: str, n: int, out: Path, written_for: Path | None, policy: str, apart: tuple[str, ...],
+    temperature: float, max_tokens: int, seed: int, pairs: tuple[str, ...], suite_pairs: tuple[str, ...], store: Path,
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Make new unlabelled inputs from those of SUITE[:SPLIT], for a suite of JSONL files."""
     from ..synthesis import Synthesis
@@ -48,12 +51,14 @@ def synthesize(
             split = "prompts"
         ref, split = split_of(s, f"{name}:{split}" if split else name, suite_pairs)
         way_ref = Ref(way, config.parse_options(pairs))
-        wanted = Synthesis(ref, split, way_ref, n, policy, temperature, max_tokens, seed, apart)
+        wanted = Synthesis(ref, split, way_ref, n, policy, temperature, max_tokens, seed, apart, written_for)
         told = make(s, wanted, out)
     if as_json:
         click.echo(json.dumps(told))
         return
     click.echo(f"{told['written']} new inputs from {told['from']} in {out}")
+    if told["worked_examples"]:
+        click.echo(f"  {told['worked_examples']} worked examples (labels) to show from")
     for why, count in sorted(told["left_out"].items(), key=lambda item: -item[1]):
         click.echo(f"  {count} left out: {why}")
     if told["written"] < n:

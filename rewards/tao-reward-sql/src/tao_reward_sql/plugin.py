@@ -30,6 +30,7 @@ def register_suites(register: tao_hub.hookspecs.Register) -> None:
 @tao_hub.hookimpl
 def register_strategies(register: tao_hub.hookspecs.Register) -> None:
     register("values", "tao_reward_sql.asking:OtherValues", summary="synthesis: questions with other values")
+    register("backwards", "tao_reward_sql.backwards:Backwards", summary="synthesis: questions for drawn queries")
     register("repair", "tao_reward_sql.repair:Repair", summary="queries mended where question and query disagree")
 
 

@@ -52,7 +52,10 @@ class Backoffice(tao_hub.Suite):
         return _read(split)
 
     def options_for(self, component: str) -> Mapping[str, Any]:
-        return {"db": str(database())} if component.startswith("sql/") else {}
+        brought: dict[str, Any] = {"db": str(database())} if component.startswith("sql/") else {}
+        if component == "sql/backwards":
+            brought["examples"] = [{"input": pair.text, "output": pair.reference} for pair in _read("seed")]
+        return brought
 
 
 def _read(split: str) -> Iterator[tao_hub.Prompt]:
