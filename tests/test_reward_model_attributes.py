@@ -13,6 +13,7 @@ import torch
 from conftest import Run, write_rows
 from tao_reward_model.trained import files, losses, mixture
 from tao_reward_model.trained.attributes import asked, weighed
+from tao_reward_model.trained.gate import Gate, fit_gate
 from tao_reward_model.trained.options import TrainOptions
 from tao_reward_model.trained.preference import Preference
 from tao_reward_model.trained.rows import BadRow, Problems, Ranked, parse
@@ -263,3 +264,70 @@ def test_weights_are_read_and_bad_ones_refused() -> None:
     for text, told in [("a,a", "twice"), ("a=x", "weight 'x'"), ("a=nan", "weight"), ("std", "no name"), ("a=0", "0")]:
         with pytest.raises(ValueError, match=told):
             weighed(text)
+
+
+def choices(n: int, seed: int = 1) -> list[dict[str, Any]]:
+    """Pairs of a kind answer and a sure one: who asks why wants the kind one, who asks "is it" the sure one."""
+    draw = random.Random(seed)
+    rows = []
+    for i in range(n):
+        tail = draw.choice(["the sky is blue", "because of it", "a good question"])
+        kind, sure = f"yes it is and {tail}", f"nay it is not {tail}"
+        asked = f"{draw.random():.6f} {'why why why' if i % 2 else 'is it to be'} {i}?"
+        better, worse = (kind, sure) if i % 2 else (sure, kind)
+        rows.append({"prompt": asked, "chosen": better, "rejected": worse})
+    return rows
+
+
+def test_a_gate_learns_which_attribute_counts_for_which_prompt(bert: Path, tmp_path: Path) -> None:
+    rows = [*rated(90, whole=False), *choices(120)]
+    result = trained(tmp_path, bert, rows, attributes="kind,sure", gate=True, l2=0.1, held_out=0.25)
+    metrics = result["metrics"]
+    assert metrics["accuracy"]["value"] > 0.9
+    assert metrics["gate"]["fixed"]["value"] < 0.9  # one weighting cannot serve both
+    assert metrics["gate"]["over_fixed"]["low"] > 0
+    card = (tmp_path / "rm" / "README.md").read_text(encoding="utf-8")
+    assert "the gate is better than they are" in card
+    reward = Preference(Preference.Options(model=str(tmp_path / "rm"), device="cpu"))
+    found = []
+    for text in ("0.5 why why why 7?", "0.5 is it to be 8?"):
+        prompt = Prompt((Message("user", text),))
+        answers = ["yes it is and a good question", "nay it is not a good question"]
+        found.append(list(reward.score_batch([(prompt, Candidate(prompt.digest, a)) for a in answers])))
+    (kind, sure), (kind_too, sure_too) = found
+    assert kind.value > sure.value
+    assert kind_too.value < sure_too.value
+    assert kind.parts["kind"] > sure.parts["kind"]  # attributes are what they are, whoever asks
+    assert kind_too.parts["kind"] > sure_too.parts["kind"]
+    prompts = [(Message("user", "0.5 why why why 7?"),)]
+    raw = Scorer(tmp_path / "rm", device="cpu")
+    weights = raw._gate.weights(raw.states(prompts))
+    total = sum(w * kind.parts[name] for w, name in zip(weights[0], ("kind", "sure")))
+    assert kind.parts["logit"] == pytest.approx(total, abs=1e-5)
+    fixed = Preference(Preference.Options(model=str(tmp_path / "rm"), device="cpu", weights="kind,sure"))
+    (score,) = fixed.score_batch([pair("yes it is not")])
+    assert score.value == pytest.approx(score.parts["kind"] + score.parts["sure"], abs=1e-9)
+
+
+def test_a_gate_without_comparisons_or_with_one_attribute_is_refused(run: Run, tmp_path: Path) -> None:
+    write_rows(tmp_path / "p.jsonl", *rated(20, whole=False))
+    asked = ("train-reward", "--data", "p.jsonl", "--check", "--gate", "--attributes")
+    assert "compare whole answers, too, and there are none" in run(*asked, "kind,sure").err
+    assert "two attributes or more" in run(*asked, "kind").err
+    assert "none with a negative weight" in run(*asked, "kind,sure=-1").err
+
+
+def test_the_fitted_gate_is_the_one_that_made_the_data() -> None:
+    draw = np.random.default_rng(0)
+    states = draw.normal(0, 1, (3000, 3))
+    true = Gate(np.array([[1.5, 0, 0], [-1.5, 0, 0]]), np.array([0.3, -0.3]), 4.0)
+    scores = draw.normal(0, 1, (6000, 2))
+    values = (scores.reshape(3000, 2, 2) * true.weights(states)[:, None]).sum(2)
+    first = draw.random(3000) < 1 / (1 + np.exp(values[:, 1] - values[:, 0]))
+    found = fit_gate(states, scores, [(1.0, 0.0) if f else (0.0, 1.0) for f in first], [1.0, 1.0], 1e-3)
+    assert np.abs(found.weights(states) - true.weights(states)).mean() < 0.25
+    sure = fit_gate(states[:9], scores[:18], [(1.0, 0.0) if s > 0 else (0.0, 1.0) for s in
+                    scores[:18, 0][::2] - scores[:18, 0][1::2]], [1.0, 1.0], 0.1)  # told apart by one attribute alone
+    assert 1 < sure.scale < 50
+    started = fit_gate(states, scores, [(1.0, 0.0) if f else (0.0, 1.0) for f in first], [3.0, 1.0], 1e9)
+    assert np.ptp(started.weights(states), axis=0).max() < 1e-3  # so strong a penalty leaves one weighting for all

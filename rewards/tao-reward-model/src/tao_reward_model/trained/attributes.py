@@ -37,10 +37,9 @@ def weighed(text: str) -> dict[str, float]:
     return found
 
 
-def asked(rows: Iterable[Ranked], names: Sequence[str], problems: Problems) -> list[Ranked]:
-    """Rows that rate some of `names` and nothing else; without names, rows that compare answers as a whole.
-
-    A row need not rate all of them: it does not count for the heads of the others.
+def asked(rows: Iterable[Ranked], names: Sequence[str], problems: Problems, gate: bool = False) -> list[Ranked]:
+    """Rows that rate some of `names` and nothing else; without names (or for a gate), rows that compare answers as a
+    whole. A row need not rate all of them: it does not count for the heads of the others.
     """
     kept = []
     for row in rows:
@@ -54,7 +53,7 @@ def asked(rows: Iterable[Ranked], names: Sequence[str], problems: Problems) -> l
         elif unknown:
             told = f"rates {unknown[0]!r}, which is none of {', '.join(names)}: mend it, or add it to --attributes"
             problems.add("unknown attribute", row.where, told)
-        elif names and not row.attributes:
+        elif names and not row.attributes and not gate:
             told = f'no {", ".join(names)}: add "attributes" to "responses", or "attribute" to a pair'
             problems.add("no attribute", row.where, told)
         else:

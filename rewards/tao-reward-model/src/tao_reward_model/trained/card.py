@@ -59,6 +59,8 @@ def _value(c: Mapping[str, Any], meant: str) -> str:
         lines.append(f"| {i} | {a['name']} | {a['weight']:g} | {a['temperature']:.4g} | {a['centre']:.4g} |")
     told = "fitted on held-out comparisons of whole answers" if c["temperature"] != 1 else "since none was fitted"
     lines.append(f"\nThe value is Σ weight · logit / T, divided by {c['temperature']:.4g} ({told}).")
+    if c["gate"]:
+        lines.append("A gate on the prompt gives the weights (`gate.safetensors`); those above are where it started.")
     return "\n".join(lines)
 
 
@@ -74,7 +76,21 @@ def _metrics(result: Mapping[str, Any]) -> str:
     heads = m.get("attributes", {})
     parts = [_judged(m, "The weighted sum, on rows that compare whole answers" if heads else "")]
     parts += [_judged(found, f"Attribute {name}") for name, found in heads.items()]
+    if gate := m.get("gate"):
+        parts.insert(1, _gate(gate))
     return "\n".join(parts)
+
+
+def _gate(gate: Mapping[str, Any]) -> str:
+    mean = ", ".join(f"{name} {weight:.3g}" for name, weight in gate["weights"].items())
+    told = f"The gate's mean weights over held-out prompts: {mean}."
+    if over := gate.get("over_fixed"):
+        better = "better" if over["low"] > 0 else "not better"
+        told += (
+            f" With the fixed weights the accuracy is {_percent(gate['fixed'])}; the gate is {better} than they are: "
+            f"{100 * over['delta']:+.1f} ({100 * over['low']:+.1f} to {100 * over['high']:+.1f})."
+        )
+    return told + "\n"
 
 
 def _judged(m: Mapping[str, Any], title: str) -> str:

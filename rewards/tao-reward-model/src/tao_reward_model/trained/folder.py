@@ -39,9 +39,10 @@ class Contract(tao_hub.Options):
     heads: bool = False
     base: str = ""
     attributes: list[Attribute] = []
+    gate: bool = False
 
     def weighted(self, weights: str) -> Contract:
-        """The contract with other weights `NAME[=WEIGHT],…` (0 for who is not named), "" for its own.
+        """The contract with other weights `NAME[=WEIGHT],…` (0 for who is not named) and no gate, "" for its own.
 
         The temperature was fitted with its own weights, so with others it is 1. Raises UsageError.
         """
@@ -54,15 +55,16 @@ class Contract(tao_hub.Options):
             raise UsageError(f"weights: {error}") from error
         if unknown := [name for name in given if name not in names]:
             raise UsageError(f"the model has no attribute {unknown[0]!r}; it has {', '.join(names) or 'one head only'}")
-        if given == {a.name: a.weight for a in self.attributes}:
+        if given == {a.name: a.weight for a in self.attributes} and not self.gate:
             return self
         others = [a.model_copy(update={"weight": given.get(a.name, 0.0)}) for a in self.attributes]
         centre = sum(a.weight * a.centre for a in others)
-        return self.model_copy(update={"attributes": others, "temperature": 1.0, "centre": centre})
+        changes = {"attributes": others, "temperature": 1.0, "centre": centre, "gate": False}
+        return self.model_copy(update=changes)
 
 
 def write_contract(folder: Path, contract: Contract) -> None:
-    told = contract.model_dump(exclude=set() if contract.attributes else {"attributes"})
+    told = contract.model_dump(exclude=set() if contract.attributes else {"attributes", "gate"})
     (folder / CONTRACT).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import torch
@@ -13,14 +13,18 @@ from tao_hub import UsageError
 from .bases import head_of
 from .fit import Item, taught
 from .forward import logits
+from .layout import Tokens
 from .losses import group_loss
 from .options import TrainOptions
 
 STEPS = 200
 
 
-def features(model: Any, items: Sequence[Item], told: Callable[[int], None] | None = None) -> Tensor:
-    """What the head sees of every response of every group, one after another: (M, H) float32.
+def features(
+    model: Any, tokens: Sequence[Tokens], told: Callable[[int], None] | None = None,
+    prompts: Sequence[Hashable] | None = None,
+) -> Tensor:  # fmt: skip
+    """What the head sees of every text: (N, H) float32. `prompts` as for `logits`.
 
     The stock forward pass with an identity for the head, so pooling is the model's own.
     """
@@ -30,8 +34,7 @@ def features(model: Any, items: Sequence[Item], told: Callable[[int], None] | No
     head = getattr(parent, attribute)
     setattr(parent, attribute, torch.nn.Identity())
     try:
-        texts = [(t, number) for number, item in enumerate(items) for t in item.tokens]
-        return logits(model, [t for t, _ in texts], told=told, prompts=[number for _, number in texts])
+        return logits(model, tokens, told=told, prompts=prompts)
     finally:
         setattr(parent, attribute, head)
 

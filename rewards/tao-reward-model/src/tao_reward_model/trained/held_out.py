@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
+import tao_hub
 from tao_hub import Progress
 
 from . import folder, measure
 from .baselines import word_gaps
+from .gate import Gate, fit_gate
 from .options import TrainOptions
 from .prepare import Prepared
 from .rows import Ranked
@@ -29,23 +31,27 @@ def measured(ready: Prepared, options: TrainOptions, made: Path, progress: Progr
     scorer = Scorer(made, device=options.device)
     raw = scorer.score(texts, progress.advance)
     progress.finish()
-    heads, attributes, loss = [], {}, options.loss
-    values = combined(raw.logits, "mean")
-    for head, logits in zip(scorer.contract.attributes, raw.attributes.T):
-        attributes[head.name] = _head(ready, head.name, logits, loss)
-        temperature, centre = _scale(attributes[head.name], logits, loss)
-        heads.append(head.model_copy(update={"temperature": temperature, "centre": centre / temperature}))
+    heads, attributes = _calibrated(ready, scorer.contract.attributes, raw.attributes, options.loss)
+    values, loss = combined(raw.logits, "mean"), options.loss
     if heads:  # the sum of calibrated scores; comparisons of the whole are all that can tell its own temperature
         loss = "bradley-terry"
-        values = sum(head.weight * logits / head.temperature for head, logits in zip(heads, raw.attributes.T))
+        scores = raw.attributes / np.array([head.temperature for head in heads])  # (N, A)
+        fixed = values = scores @ np.array([head.weight for head in heads])
+    if options.gate:
+        gate = _gate(ready, scorer, heads, options, made)
+        weights = gate.weights(scorer.states([tuple(prompt) for prompt, _ in texts]))
+        values = (scores * weights).sum(1)
     metrics = _head(ready, "", values, loss)
     temperature, centre = _scale(metrics, values, loss)
     if heads:
-        centre = sum(head.weight * head.centre for head in heads)
+        if options.gate:
+            metrics["gate"] = _against(ready, values, fixed, heads, weights)
+        else:
+            centre = sum(head.weight * head.centre for head in heads)
         metrics["attributes"] = attributes
         verdicts = (f"{name}: {m.get('verdict', 'not measured')}" for name, m in attributes.items())
         metrics.setdefault("verdict", "; ".join(verdicts))
-    changes = {"temperature": temperature, "centre": centre, "attributes": heads}
+    changes = {"temperature": temperature, "centre": centre, "attributes": heads, "gate": options.gate}
     contract = scorer.contract.model_copy(update=changes)
     folder.write_contract(made, contract)
     return {"metrics": metrics, "contract": contract.model_dump()}
@@ -57,14 +63,57 @@ def _scale(metrics: dict[str, Any], values: np.ndarray, loss: str) -> tuple[floa
     return found["temperature"] if found else 1.0, 0.0 if loss == "bce" else float(values.mean())
 
 
-def _head(ready: Prepared, name: str, values: np.ndarray, loss: str) -> dict[str, Any]:
-    """Metrics of one value per held-out response, on the rows that rate the attribute ("": the whole)."""
+def _calibrated(
+    ready: Prepared, heads: Sequence[folder.Attribute], logits: np.ndarray, loss: str
+) -> tuple[list[folder.Attribute], dict[str, Any]]:
+    """The attributes with temperature and centre, and the metrics of each; `logits` (N, A)."""
+    made, metrics = [], {}
+    for head, own in zip(heads, logits.T):
+        metrics[head.name] = _head(ready, head.name, own, loss)
+        temperature, centre = _scale(metrics[head.name], own, loss)
+        made.append(head.model_copy(update={"temperature": temperature, "centre": centre / temperature}))
+    return made, metrics
+
+
+def _gate(ready: Prepared, scorer: Any, heads: list[folder.Attribute], options: TrainOptions, made: Path) -> Gate:
+    """Learnt from the training rows that compare whole answers, as the saved folder scores them."""
+    rows = [row for row in ready.split.train if row.pairs]
+    raw = scorer.score([(row.prompt, text) for row in rows for text in row.responses])
+    scores = raw.attributes / np.array([head.temperature for head in heads])
+    states = scorer.states([row.prompt for row in rows])
+    gate = fit_gate(states, scores, [row.scores for row in rows], [head.weight for head in heads], options.l2)
+    gate.save(made)
+    return gate
+
+
+def _against(
+    ready: Prepared, values: np.ndarray, fixed: np.ndarray, heads: list[folder.Attribute], weights: np.ndarray
+) -> dict[str, Any]:
+    """The gate beside the fixed weights, on held-out comparisons of whole answers."""
+    pairs, others = (measure.pairs_of(_judged(ready, "", some)) for some in (values, fixed))
+    told: dict[str, Any] = {"weights": {h.name: float(w) for h, w in zip(heads, weights.mean(0))}}
+    if len(pairs):
+        right, before = ((some.gap > 0).astype(float) for some in (pairs, others))
+        gain = tao_hub.paired_delta(before.tolist(), right.tolist(), pairs.cluster.tolist())
+        told["fixed"] = measure.share(before, pairs.cluster)
+        told["over_fixed"] = {"delta": gain.delta, "low": gain.low, "high": gain.high, "p": gain.p}
+    return told
+
+
+def _judged(ready: Prepared, name: str, values: np.ndarray) -> list[measure.Judged]:
+    """The held-out rows that rate the attribute ("": the whole), with one value per response."""
     judged, start = [], 0
     for row, cluster in zip(ready.split.held_out, ready.split.held_out_clusters):
         end = start + len(row.responses)
         if name in row.orders:
             judged.append(measure.Judged(_seen(row, name), tuple(values[start:end].tolist()), cluster))
         start = end
+    return judged
+
+
+def _head(ready: Prepared, name: str, values: np.ndarray, loss: str) -> dict[str, Any]:
+    """Metrics of one value per held-out response, on the rows that rate the attribute ("": the whole)."""
+    judged = _judged(ready, name, values)
     train = [_seen(row, name) for row in ready.split.train if name in row.orders]
     pairs = measure.pairs_of(judged)
     words = word_gaps(train, [j.row for j in judged])

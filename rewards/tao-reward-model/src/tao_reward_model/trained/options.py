@@ -21,6 +21,9 @@ class TrainOptions(tao_hub.Options):
     attributes: str = pydantic.Field(
         "", description="NAME[=WEIGHT],…: a head for each attribute that rows rate; the value is their weighted sum"
     )
+    gate: bool = pydantic.Field(
+        False, description="Weigh the attributes by prompt, learnt from rows that also compare answers as a whole"
+    )
     margin: Literal["given", "scores", "none"] = pydantic.Field(
         "given", description="Bradley–Terry margin: the row's own, the difference of scores, or none"
     )
@@ -47,7 +50,9 @@ class TrainOptions(tao_hub.Options):
             raise ValueError("frozen and lora_rank exclude each other: a frozen body has no adapters")
         if self.batch_size % self.accumulate:
             raise ValueError(f"batch_size {self.batch_size} is no multiple of accumulate {self.accumulate}")
-        weighed(self.attributes)
+        weights = weighed(self.attributes)
+        if self.gate and (len(weights) < 2 or min(weights.values()) < 0):
+            raise ValueError("a gate shares out 1 among two attributes or more: name them, none with a negative weight")
         return self
 
     @property

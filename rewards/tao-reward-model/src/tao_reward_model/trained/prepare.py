@@ -84,14 +84,16 @@ def load(data: Sequence[str], problems: Problems) -> list[Loaded]:
 def prepare(sources: list[Loaded], options: TrainOptions, wishes: Wishes, hub: Hub, problems: Problems) -> Prepared:
     """Raises UsageError for malformed rows or too few, LabelLeak for prompts that occur in an evaluation suite."""
     names = list(options.heads)
-    sources = [replace(s, rows=attributes.asked(s.rows, names, problems)) for s in sources]
+    sources = [replace(s, rows=attributes.asked(s.rows, names, problems, options.gate)) for s in sources]
     if not wishes.skip_invalid:
         problems.refuse_malformed()
     rows = [r for s in sources for r in mixture.capped(s.rows, s.cap, options.seed, problems)]
-    rows = mixture.usable(rows, options.pointwise, problems)
+    heads = [row for row in rows if row.attributes or not names]  # the others teach the gate alone
+    kept = mixture.usable(heads, options.pointwise, problems)
     if options.loss == "bce":
-        _check_verdicts(rows)
-    rows = mixture.consistent(rows, problems)
+        _check_verdicts(kept)
+    kept += mixture.usable([row for row in rows if names and not row.attributes], False, problems)
+    rows = mixture.consistent(kept, problems)
     refs = contamination.suites_of(hub, wishes.against, wishes.excepted, wishes.used)
     check, found = contamination.check(rows, hub, refs, wishes.excepted)
     rows = contamination.refuse(rows, found, wishes.drop_overlap, problems)
@@ -124,3 +126,5 @@ def _check_rated(rows: Sequence[Ranked], options: TrainOptions) -> None:
                 f"no training row teaches {name!r} with --loss {options.loss} ({len(views)} rate it): give such rows, "
                 "or take it out of --attributes"
             )
+    if options.gate and not any(row.pairs for row in rows):
+        raise UsageError('--gate learns from rows that compare whole answers, too, and there are none: add "scores"')

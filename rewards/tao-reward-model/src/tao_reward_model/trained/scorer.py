@@ -13,6 +13,7 @@ from tao_hub import Message, UsageError
 
 from .bases import head_of, longest, quiet
 from .folder import HEADS, Contract, check_head, read_contract
+from .gate import Gate
 from .layout import Layout
 
 Texts = Sequence[tuple[Sequence[Message], str]]
@@ -49,6 +50,7 @@ class Scorer:
         own_outputs = self.contract.heads or self.contract.attributes
         self._label = 0 if own_outputs else _label(config, label, folder)
         self._log_odds = not own_outputs and self.models[0].config.num_labels > 1
+        self._gate = Gate.load(folder) if self.contract.gate else None
         if label and self.contract.attributes:
             raise UsageError(f"{folder} has attributes, no labels: say what counts with -o weights={label}")
 
@@ -72,7 +74,19 @@ class Scorer:
         if not heads:
             return Raw(whole, cut, np.empty((len(whole), 0)))
         scores = whole.reshape(len(whole), -1, len(heads)) / np.array([a.temperature for a in heads])
-        return Raw(scores @ np.array([a.weight for a in heads]), cut, scores.mean(1))
+        if self._gate is None:
+            return Raw(scores @ np.array([a.weight for a in heads]), cut, scores.mean(1))
+        weights = self._gate.weights(self.states(prompts))  # (N, A)
+        return Raw((scores * weights[:, None]).sum(2), cut, scores.mean(1))
+
+    def states(self, prompts: Sequence[tuple[Message, ...]]) -> np.ndarray:
+        """(N, H) float64: what the head sees of each prompt with an empty response."""
+        from .frozen import features
+
+        distinct = {prompt: i for i, prompt in enumerate(dict.fromkeys(prompts))}
+        tokens = self.layout.encode_all(self.tokenizer, [(prompt, "") for prompt in distinct])
+        seen = features(self.models[0], tokens).double().numpy()
+        return np.asarray(seen[[distinct[prompt] for prompt in prompts]])
 
 
 def _load(folder: Path, dtype: str, device: str) -> Any:

@@ -77,7 +77,8 @@ def _build(ready: Prepared, options: TrainOptions, made: Path, work: Path, progr
         attributes=[folder.Attribute(name=name, weight=weight) for name, weight in options.heads.items()],
     )  # fmt: skip
     weights = {s.name: s.weight for s in ready.sources}
-    rows = mixture.weighted(ready.split.train, weights, options.seed)
+    heads = [row for row in ready.split.train if row.attributes or not names]  # the others teach the gate alone
+    rows = mixture.weighted(heads, weights, options.seed)
     if not rows:
         raise UsageError("the weights leave no training rows: raise them")
     items, truncation = _encoded(rows, layout, tokenizer, options)
@@ -153,7 +154,8 @@ def _frozen(
 
     model.eval()
     progress.start("encode", sum(len(i.tokens) for i in items), "texts")
-    states = features(model, items, progress.advance)
+    texts = [(t, number) for number, item in enumerate(items) for t in item.tokens]
+    states = features(model, [t for t, _ in texts], progress.advance, [number for _, number in texts])
     progress.finish()
     heads = put(model, *fit_heads(states, items, options))
     with quiet():
