@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tao_reward_model.trained import bases, folder, forward, prefix
+from tao_reward_model.trained.frozen import features
 from tao_reward_model.trained.layout import Layout, Tokens
 from tao_reward_model.trained.scorer import Scorer
 from tiny import make_tiny_llama
@@ -117,6 +118,9 @@ def test_other_decoders_share_and_what_cannot_keeps_the_plain_way(tmp_path: Path
         assert prefix.applies(model) is shares
         together = forward.logits(model, tokens, prompts=[0] * 5)
         assert (together - forward.logits(model, tokens)).abs().max() <= 1e-5
+        states = features(model, tokens, prompts=[0] * 5)  # of a frozen body: without its head
+        assert states.shape == (5, 32)
+        assert (states - features(model, tokens)).abs().max() <= 1e-5
     encoder, tokenizer = bases.load_base(str(make_tiny_bert(tmp_path / "bert")), 0)
     assert not prefix.applies(encoder)
     pairs = [((Message("user", "why is the sky blue " * 10),), text) for text in ("yes", "no", "it is not")]

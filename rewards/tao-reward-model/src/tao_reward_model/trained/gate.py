@@ -60,10 +60,9 @@ def fit_gate(
     owner = torch.tensor([g for g, whole in enumerate(wholes) for _ in whole])
     told, groups = torch.tensor(scores), batch_of(list(wholes), [None] * len(wholes))
     groups = {name: t.double() if t.is_floating_point() else t for name, t in groups.items()}
-    begin = torch.tensor(np.log(np.maximum(np.array(weights) / sum(weights), LEAST)))
-    reach = float(np.log(sum(weights)))
+    begin, reach = np.log(np.maximum(np.array(weights) / sum(weights), LEAST)), float(np.log(sum(weights)))
     weight = torch.zeros(len(begin), states.shape[1], dtype=torch.float64, requires_grad=True)
-    bias = begin.clone().requires_grad_()
+    bias = torch.tensor(begin, requires_grad=True)
     scale = torch.tensor(reach, dtype=torch.float64, requires_grad=True)  # its logarithm, as of the shares
     penalty = l2 * states.shape[1] / (2 * len(wholes))
     solver = torch.optim.LBFGS([weight, bias, scale], max_iter=STEPS, line_search_fn="strong_wolfe")
@@ -72,7 +71,7 @@ def fit_gate(
         solver.zero_grad()
         shares = torch.softmax(seen @ weight.T + bias, 1)
         values = scale.exp() * (shares[owner] * told).sum(1)
-        moved = ((bias - begin) ** 2).sum() + (scale - reach) ** 2
+        moved = ((bias - torch.from_numpy(begin)) ** 2).sum() + (scale - reach) ** 2
         loss = group_loss(values, groups, "bradley-terry") + penalty * (weight**2).sum() + moved / (2 * len(wholes))
         loss.backward()
         return loss
