@@ -204,6 +204,11 @@ def test_rows_with_attributes_become_one_schema() -> None:
     named = parse({"prompt": "x", "chosen": "a", "rejected": "b", "attribute": "sure", "margin": 2}, "")
     assert (named.scores, named.of("sure").pairs, named.of("sure").margin) == ((), [(0, 1)], 2.0)
     assert not named.of("sure").graded
+    both = parse({"prompt": "x", "chosen": "a", "rejected": "b", "attributes": {"sure": [1, 3]}, "margin": 2}, "")
+    assert (both.pairs, both.of("sure").pairs, both.of("sure").margin) == ([(0, 1)], [(1, 0)], None)
+    assert both.of("sure").graded
+    with pytest.raises(BadRow, match="'attribute' must be one name"):
+        parse({"prompt": "x", "chosen": "a", "rejected": "b", "attributes": {"sure": [1, 3]}, "attribute": "sure"}, "")
     ranked = parse({**row, "ranking": [1, [0, 2]]}, "")
     assert (ranked.graded, ranked.of("kind").graded, ranked.pairs) == (False, True, [(1, 0)])
 

@@ -54,7 +54,7 @@ def asked(rows: Iterable[Ranked], names: Sequence[str], problems: Problems, gate
             told = f"rates {unknown[0]!r}, which is none of {', '.join(names)}: mend it, or add it to --attributes"
             problems.add("unknown attribute", row.where, told)
         elif names and not row.attributes and not gate:
-            told = f'no {", ".join(names)}: add "attributes" to "responses", or "attribute" to a pair'
+            told = f'no {", ".join(names)}: add "attributes": {{NAME: scores}}, or to a pair "attribute": NAME'
             problems.add("no attribute", row.where, told)
         else:
             kept.append(row)

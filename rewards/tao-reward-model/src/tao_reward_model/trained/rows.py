@@ -140,11 +140,11 @@ def _pair(row: Mapping[str, Any]) -> Ranked:
     margin = None if row.get("margin") is None else _number(row["margin"], "margin")
     if chosen == rejected:
         raise BadRow("equal pair", f"chosen and rejected are the same {len(chosen)} characters")
-    name = row.get("attribute")
+    name, named = row.get("attribute"), _attributes(row.get("attributes"), 2)
     if name is None:
-        return Ranked(prompt, (chosen, rejected), (1.0, 0.0), margin=margin)
-    if not isinstance(name, str):
-        raise BadRow("wrong type", f"'attribute' must be a name, found {type(name).__name__} {name!r:.40}")
+        return Ranked(prompt, (chosen, rejected), (1.0, 0.0), margin=margin, attributes=named)
+    if not isinstance(name, str) or named:
+        raise BadRow("wrong type", f"'attribute' must be one name, without 'attributes' beside it; found {name!r:.40}")
     return Ranked(prompt, (chosen, rejected), (), margin=margin, attributes={name: (1.0, 0.0)})
 
 
