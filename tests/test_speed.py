@@ -14,7 +14,11 @@ pytest.importorskip("torch")
 
 
 def quick(script: str, *more: str) -> dict[str, Any]:
-    command = [sys.executable, str(ROOT / "benchmarks" / "speed" / script), "--quick", "--json", *more]
+    return run(script, "--quick", "--json", *more)
+
+
+def run(script: str, *more: str) -> dict[str, Any]:
+    command = [sys.executable, str(ROOT / "benchmarks" / "speed" / script), *more]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return dict(json.loads(done.stdout.splitlines()[-1]))
@@ -28,6 +32,12 @@ def test_sampling_is_that_of_transformers_and_samples_of_a_prompt_share_what_the
     assert found["distinct_contexts"] < found["tokens"] / 2
     assert found["ratio"] > 0
     assert found["ceiling_gflops"] > 0
+
+
+def test_attention_written_out_is_that_of_the_kernel() -> None:
+    found = run("attention.py", "--repeats", "2")
+    assert found["largest_difference"] < 0.03  # bfloat16
+    assert found["products"]["backward_ms"] > 0
 
 
 def test_scores_are_those_of_a_plain_loop_and_training_ends_where_trl_does() -> None:

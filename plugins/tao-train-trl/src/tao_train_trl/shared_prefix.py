@@ -61,26 +61,26 @@ def attention(
     def whole(x: torch.Tensor) -> torch.Tensor:
         return torch.cat([x[:, :, :p].expand(b, -1, -1, -1), rests(x)], dim=2)  # (B, kv heads, P + S, D)
 
-    def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def grouped(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         groups = q.shape[1] // k.shape[1]  # query heads that share a key head stand one after the other as queries
         packed = q.unflatten(1, (-1, groups)).flatten(2, 3)
-        out = _attend(packed, k, v, mask.repeat(groups, 1), scaling or query.shape[-1] ** -0.5, dropout)
+        out = attend(packed, k, v, mask.repeat(groups, 1), scaling or query.shape[-1] ** -0.5, dropout)
         return out.unflatten(2, (groups, -1)).flatten(1, 2).transpose(1, 2).flatten(0, 1)  # (B·S, heads, D)
 
-    others = attend(rests(query), whole(key), whole(value), past[p:])
+    others = grouped(rests(query), whole(key), whole(value), past[p:])
     if not p:
         return others[None], None
-    first = attend(query[:, :, :p], key[:, :, :p], value[:, :, :p], past[:p, :p])
+    first = grouped(query[:, :, :p], key[:, :, :p], value[:, :, :p], past[:p, :p])
     return torch.cat([first, others])[None], None
 
 
-def _attend(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor, scale: float, dropout: float
+def attend(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor, scale: float, dropout: float = 0.0
 ) -> torch.Tensor:
     """Attention of queries (B, kv heads, Q, D) over keys (B, kv heads, L, D) that `mask` (Q, L) lets them see.
 
     On processors the kernel that keeps no weights is several times slower, backwards above all, than the three
-    products written out (measured: docs/results.md), so these are used as long as their weights take little room.
+    products written out (benchmarks/speed/attention.py), so these are used as long as their weights take little room.
     """
     few = q.shape[0] * q.shape[1] * mask.numel() <= MOST_WEIGHTS
     if q.device.type != "cpu" or dropout or not few:
