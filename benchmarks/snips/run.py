@@ -16,6 +16,7 @@ import gzip
 import json
 import math
 import random
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import mean
@@ -25,7 +26,24 @@ import tao_hub
 from tao_hub.history import History
 
 HERE = Path(__file__).parent
+PART = re.compile(r"<([A-Z]+)>")  # of a pattern in tasks.json
 Counts = dict[str, list[int]]  # slot → [right, said, there]
+
+
+def spelled_out(pattern: str, parts: Mapping[str, str]) -> str:
+    """A regular expression with each <NAME> in it replaced by that part, parts of parts too."""
+    while (whole := PART.sub(lambda m: parts[m[1]], pattern)) != pattern:
+        pattern = whole
+    return pattern
+
+
+def load_tasks() -> dict[str, Any]:
+    """Intent → what its records hold, worked examples, and what values look like and are preceded by."""
+    tasks: dict[str, Any] = json.loads((HERE / "tasks.json").read_text(encoding="utf-8"))
+    for task in tasks.values():
+        parts = task.get("parts", {})
+        task["match"] = {slot: spelled_out(pattern, parts) for slot, pattern in task["match"].items()}
+    return tasks
 
 
 def lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -58,10 +76,10 @@ def plan(task: Mapping[str, Any], folder: Path, options: argparse.Namespace) -> 
     slots = task["slots"]
     examples = [{"input": text, "output": tao_hub.dump_record(gold)} for text, gold in task["examples"]]
     copied = {"copy_strings": True, "copy_match": task["match"], "extract": "auto"}
-    schema = {
-        "type": "object", "required": slots, "additionalProperties": False,
-        "properties": {slot: {"type": ["string", "null"]} for slot in slots},
-    }  # fmt: skip
+    by_field = "kinds" in task
+    if by_field:
+        copied["copy_keys"] = slots
+    votes: dict[str, Any] = {"keys": slots, "null_weight": options.null_weight}
     tokens = 14 * len(slots) + 20
     return tao_hub.load_plan({
         "suite": "jsonl", "policy": "smollm2", "seed": options.seed, "prompts": options.prompts, "max_tokens": tokens,
@@ -73,26 +91,69 @@ def plan(task: Mapping[str, Any], folder: Path, options: argparse.Namespace) -> 
             "strategy": "few-shot", "policy": "start", "n": options.n, "temperature": 0.7, "max_tokens": tokens,
             "options": {"shuffle": True, **copied},
         }],
-        "combine": [{"strategy": "assemble", "options": {"keys": slots, "null_weight": options.null_weight}}],
+        **(sure_fields(task, votes, options) if by_field else sure_records(task, votes, options)),
+        "eval": [{"split": "test"}],
+        "baselines": [{"label": "base, few-shot", "strategy": "few-shot"}],
+    })  # fmt: skip
+
+
+def sure_records(task: Mapping[str, Any], votes: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """What is learnt of an intent with few slots: whole records that cover their text."""
+    return {
+        "combine": [{"strategy": "assemble", "options": votes}],
         "rewards": [
-            {"name": "rules/schema", "label": "schema", "gate": 1.0, "options": {"schema": schema}},
-            {"name": "rules/grounded", "label": "grounded", "gate": 1.0},
-            {
-                "name": "rules/distinct", "label": "distinct", "gate": 1.0,
-                "options": {"trust": [*task["match"], slots[0]]},
-            },
+            *form(task["slots"]), {"name": "rules/distinct", "label": "distinct", "gate": 1.0, "options": apart(task)},
             {"name": "rules/coverage", "label": "coverage", "gate": options.covered},
             {"name": "rules/consistency", "label": "consistency"},
         ],
         "train": {
-            "name": "trl/best-of-n", "min_total": 3.0 + options.covered + options.agree,
-            "options": {
-                "epochs": options.epochs, "max_examples": options.examples, "learning_rate": options.learning_rate,
-            },
+            "name": "trl/best-of-n", "min_total": 3.0 + options.covered + options.agree, "options": course(options),
         },
-        "eval": [{"split": "test"}],
-        "baselines": [{"label": "base, few-shot", "strategy": "few-shot"}],
-    })  # fmt: skip
+    }  # fmt: skip
+
+
+def sure_fields(task: Mapping[str, Any], votes: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """What is learnt of an intent with many: of each record the fields that are agreed on, and whose value is of the
+    kind that the slot holds, in the eyes of a sentence encoder."""
+    typed = {"kinds": task["kinds"], "fields": task["kind_of"]}
+    rewards = [
+        *form(task["slots"]), {"name": "rules/distinct", "label": "distinct", "options": apart(task)},
+        {"name": "rules/coverage", "label": "coverage"},
+        {"name": "rules/consistency", "label": "consistency", "options": {"unheard": ["embed/spans"]}},
+        {"name": "embed/kind", "label": "kind", "options": typed},
+    ]  # fmt: skip
+    if task.get("contexts"):
+        rewards.append({"name": "embed/context", "label": "context", "options": {"fields": task["contexts"]}})
+    return {
+        "combine": [
+            {"strategy": "embed/spans", "options": typed},
+            {"strategy": "assemble", "options": {**votes, "source_weights": {"embed/spans": 0.2}}},
+        ],
+        "rewards": rewards,
+        "train": {
+            "name": "trl/best-of-n", "options": {**course(options), "min_parts": {"consistency": options.agree}},
+        },
+    }  # fmt: skip
+
+
+def form(slots: Sequence[str]) -> list[dict[str, Any]]:
+    """The gates: a record of these slots, whose values stand in the text."""
+    schema = {
+        "type": "object", "required": slots, "additionalProperties": False,
+        "properties": {slot: {"type": ["string", "null"]} for slot in slots},
+    }  # fmt: skip
+    return [
+        {"name": "rules/schema", "label": "schema", "gate": 1.0, "options": {"schema": schema}},
+        {"name": "rules/grounded", "label": "grounded", "gate": 1.0},
+    ]
+
+
+def apart(task: Mapping[str, Any]) -> dict[str, Any]:
+    return {"trust": [*task["match"], task["slots"][0]]}
+
+
+def course(options: argparse.Namespace) -> dict[str, Any]:
+    return {"epochs": options.epochs, "max_examples": options.examples, "learning_rate": options.learning_rate}
 
 
 def plain(value: Any) -> str:
@@ -164,7 +225,7 @@ def published(data: Path, intent: str) -> dict[str, dict[str, float]]:
 
 
 def main() -> None:
-    tasks = json.loads((HERE / "tasks.json").read_text(encoding="utf-8"))
+    tasks = load_tasks()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("intent", choices=list(tasks))
     parser.add_argument("--data", type=Path, required=True, help="folder of the SNIPS files")
