@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-LARGE = 1 << 30  # parameters: above, a second copy of the weights takes too much room
+LARGE = 1 << 29  # parameters: above, a second copy of the weights takes too much room
 
 
 def pack(model: Any) -> bool:
