@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import os
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import regex
 
 import tao_hub
 
@@ -41,7 +41,7 @@ def test_precision_recall_and_f1_are_those_counted_by_hand(snips: ModuleType) ->
 
 
 def test_a_plan_is_made_for_each_intent(snips: ModuleType, tmp_path: Path) -> None:
-    for task in json.loads((HERE / "tasks.json").read_text(encoding="utf-8")).values():
+    for task in snips.load_tasks().values():
         assert all(list(record) == task["slots"] for _, record in task["examples"])
         assert all(v is None or v in text for text, record in task["examples"] for v in record.values())
         numbers = {"seed": 0, "prompts": 10, "n": 2, "null_weight": 0.5, "agree": 0.5, "examples": 5, "covered": 0.9}
@@ -49,6 +49,16 @@ def test_a_plan_is_made_for_each_intent(snips: ModuleType, tmp_path: Path) -> No
         assert snips.plan(task, tmp_path, options).suite == "jsonl"
     with tao_hub.open_session(tmp_path / "store.db") as session:
         assert session.hub.find("reward", "demo/record")
+
+
+def test_patterns_are_spelled_out_and_find_what_the_worked_examples_hold(snips: ModuleType) -> None:
+    assert snips.spelled_out("at <TIME>", {"TIME": "<HOUR> pm", "HOUR": "[1-9]"}) == "at [1-9] pm"
+    for task in snips.load_tasks().values():
+        whole = [(slot, pattern) for slot, pattern in task["match"].items() if "kinds" in task]  # learnt by field
+        for text, record in task["examples"]:
+            for slot, pattern in whole:
+                found = [m[0] for m in regex.finditer(pattern, text)]
+                assert record[slot] is None or record[slot] in found, (slot, text, found)
 
 
 def test_the_interval_holds_the_difference_and_is_zero_for_the_same_answers(snips: ModuleType) -> None:
