@@ -113,12 +113,12 @@ def tune(session: Session, plan: Plan, *, run: str = "", command: str = "") -> s
     row = history.begin(name, plan.as_dict(), command, describe(session.hub))
     with watch(session, history, row):
         start = session.policy(session.hub.policy(plan.policy, plan.policy_options))
-        measured = [measure(session, plan, row, start, "base", 0, use) for use in plan.measured]
-        compared = [[base] for base in measured]
+        uses = plan.measured
+        compared = [[base] for base in measure(session, plan, row, start, "base", 0, uses)]
         for baseline in plan.baselines:
             way = Ref(baseline.strategy, baseline.options)
-            for use, others in zip(plan.measured, compared):
-                others.append(measure(session, plan, row, start, baseline.label, 0, use, way))
+            for others, done in zip(compared, measure(session, plan, row, start, baseline.label, 0, uses, way)):
+                others.append(done)
         policy = start
         tuned: list[Policy] = []
         for number in range(1, plan.rounds + 1):
@@ -127,27 +127,25 @@ def tune(session: Session, plan: Plan, *, run: str = "", command: str = "") -> s
                 break
             policy = run_round(session, plan, row, number, policy, start)
             tuned.append(policy)
-            for use, others in zip(plan.measured, compared):
-                if not use.sealed:
-                    others.append(_after(session, plan, row, policy, number, use, others))
-        kept = kept_round(session, plan, row)
-        for use, others in zip(plan.measured, compared):
-            if use.sealed and kept:
-                _after(session, plan, row, tuned[kept - 1], kept, use, others)
+            _after(session, plan, row, policy, number, [(u, o) for u, o in zip(uses, compared) if not u.sealed])
+        if kept := kept_round(session, plan, row):
+            sealed = [(u, o) for u, o in zip(uses, compared) if u.sealed]
+            _after(session, plan, row, tuned[kept - 1], kept, sealed)
         history.finish(row)
     return name
 
 
 def _after(
-    session: Session, plan: Plan, run: int, policy: Policy, number: int, use: EvalUse, others: Sequence[Eval]
-) -> Eval:
-    """A round's policy measured on a split, and compared with what was measured there before."""
-    after = measure(session, plan, run, policy, f"round {number}", number, use)
-    look = looks(session, run, suite_of(plan, use), use.split, number)
-    for before in others:
-        if before.round in (0, number - 1):  # base, the baselines, and the round before
-            compare(session, run, suite_of(plan, use), before, after, look, use.label)
-    return after
+    session: Session, plan: Plan, run: int, policy: Policy, number: int, uses: Sequence[tuple[EvalUse, list[Eval]]]
+) -> None:
+    """A round's policy measured on splits, and compared with what was measured on each before, which it joins."""
+    measured = measure(session, plan, run, policy, f"round {number}", number, [use for use, _ in uses])
+    for (use, others), after in zip(uses, measured):
+        look = looks(session, run, suite_of(plan, use), use.split, number)
+        for before in others:
+            if before.round in (0, number - 1):  # base, the baselines, and the round before
+                compare(session, run, suite_of(plan, use), before, after, look, use.label)
+        others.append(after)
 
 
 def enough(session: Session, plan: Plan, run: int, number: int, began: float) -> str:
@@ -221,14 +219,25 @@ def suite_of(plan: Plan, use: EvalUse) -> Ref:
 
 
 def measure(
-    session: Session, plan: Plan, run: int, policy: Policy, label: str, number: int, use: EvalUse,
+    session: Session, plan: Plan, run: int, policy: Policy, label: str, number: int, uses: Sequence[EvalUse],
     strategy: Ref | None = None,
-) -> Eval:  # fmt: skip
-    """Evaluate `policy` on one of the plan's eval splits."""
-    return evaluate(
-        session, suite_of(plan, use), use.split, policy, run=run, label=label, number=number, strategy=strategy,
-        max_tokens=use.max_tokens or plan.max_tokens, limit=use.limit,
-    )  # fmt: skip
+) -> list[Eval]:  # fmt: skip
+    """Evaluate `policy` on eval splits of the plan; splits of one suite are answered in one call, in fuller batches."""
+    alike: dict[tuple[str, int], list[EvalUse]] = {}
+    for use in uses:
+        alike.setdefault((suite_of(plan, use).digest, use.max_tokens or plan.max_tokens), []).append(use)
+    way = strategy or Ref("core/direct")
+    for (_, most), together in alike.items():
+        suite = suite_of(plan, together[0])
+        parts = [session.slice(suite, use.split, use.limit) for use in together]
+        generate(session, parts, policy, way, Sampling(0.0, most), 1, suite)
+    return [
+        evaluate(
+            session, suite_of(plan, use), use.split, policy, run=run, label=label, number=number, strategy=way,
+            max_tokens=use.max_tokens or plan.max_tokens, limit=use.limit,
+        )
+        for use in uses
+    ]  # fmt: skip
 
 
 def run_name(plan: Plan) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, cast
@@ -14,7 +15,8 @@ from .session import OpenReward, Policy, Session
 from .store import Member, Slice, group_context, response_key
 from .types import Candidate, Completion, Prompt, Ref, Request, Sampling, Score, digest
 
-CHUNK = 256  # prompts per call of a generator: enough to sort by length, small enough to write often
+CHUNK = 1024  # most prompts per call of a generator, which sorts them by length and fills its batches with them
+REPEATED = 256  # most prompts per call of a deterministic run, which draws a whole call again if one of it is missing
 BATCH = 64  # pairs per call of a reward
 MOST_TURNS = 16  # completions that one candidate may ask for in turn
 
@@ -32,25 +34,26 @@ class _Job:
 
 def generate(
     session: Session,
-    part: Slice,
+    part: Slice | Sequence[Slice],
     policy: Policy,
     strategy: Ref,
     sampling: Sampling,
     n: int = 1,
     suite: Ref | None = None,
 ) -> Member:
-    """Fill the owed slots 0 … n−1 of every prompt in `part`; returns the member they belong to.
+    """Fill the owed slots 0 … n−1 of every prompt in `part`, one slice or several; returns the member they belong to.
 
     Draws depend on the sampling seed, the prompt and the slot only. A request that fails keeps its error as a
     candidate; if the first requests of a call all fail alone too, the fault is not theirs and it is raised.
     """
     asked, strategy = session.strategy(strategy, suite)
     member = Member(policy.row, session.source(strategy, policy, sampling), n)
-    owed = session.store.owed_slots(part, member)
+    parts = [part] if isinstance(part, Slice) else part
+    owed = dict(slot for one in parts for slot in session.store.owed_slots(one, member))
     if not owed:
         return member
-    session.progress.start(f"generate · {strategy.name}", sum(n - have for _, have in owed), "candidates")
-    for chunk in _chunks(session, part, owed, max(1, CHUNK // asked.steps)):
+    session.progress.start(f"generate · {strategy.name}", sum(n - have for have in owed.values()), "candidates")
+    for chunk in _chunks(session, parts, owed, asked.steps):
         jobs = [job for row in chunk for job in _jobs(session, row, member, asked, sampling)]
         if follows(asked):
             _draw_in_turn(session, member, policy, asked, sampling, jobs)
@@ -61,18 +64,21 @@ def generate(
     return member
 
 
-def _chunks(session: Session, part: Slice, owed: Sequence[tuple[int, int]], size: int) -> Iterator[Sequence[int]]:
-    """Owed prompts in chunks. Deterministic runs repeat whole chunks of the full list, so batches never change."""
+def _chunks(session: Session, parts: Sequence[Slice], owed: Collection[int], steps: int) -> Iterator[Sequence[int]]:
+    """Owed prompts in chunks of like size. Deterministic runs repeat whole chunks of the full list, so batches never
+    change."""
     if not session.deterministic:
-        rows = [row for row, _ in owed]
-        yield from (rows[i : i + size] for i in range(0, len(rows), size))
+        yield from _even(list(owed), max(1, CHUNK // steps))
         return
-    missing = {row for row, _ in owed}
-    everything = [row for row, _ in session.store.prompts(part)]
-    for start in range(0, len(everything), size):
-        chunk = everything[start : start + size]
-        if missing.intersection(chunk):
+    everything = list(dict.fromkeys(row for part in parts for row, _ in session.store.prompts(part)))
+    for chunk in _even(everything, max(1, REPEATED // steps)):
+        if not set(owed).isdisjoint(chunk):
             yield chunk
+
+
+def _even(rows: Sequence[int], most: int) -> Iterator[Sequence[int]]:
+    size = math.ceil(len(rows) / math.ceil(len(rows) / most))
+    yield from (rows[i : i + size] for i in range(0, len(rows), size))
 
 
 def _jobs(session: Session, row: int, member: Member, asked: Strategy, sampling: Sampling) -> Iterator[_Job]:

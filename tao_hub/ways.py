@@ -62,8 +62,7 @@ def comparison(session: Session, plan: Plan, ways: Ways, command: str = "") -> R
     if labelled:
         policy = supervised(session, plan, labelled, start)
         label = f"supervised on {len(labelled)} labels"
-        for use in plan.measured:
-            done = measure(session, plan, run, policy, label, 0, use)
+        for use, done in zip(plan.measured, measure(session, plan, run, policy, label, 0, plan.measured)):
             base = _eval(session, run, plan, use, "base")
             compare(session, run, suite_of(plan, use), base, done, called=use.label)
     report = run_report(session, name)

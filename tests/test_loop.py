@@ -105,6 +105,56 @@ def test_the_same_tuning_again_does_nothing_and_more_rounds_go_on(site: Site, tm
         assert labels == ["base", "round 1", "round 3"]  # the sealed split is measured at base and at the end
 
 
+COUNTED = """
+import tao_hub
+
+ASKED = []
+
+class Counted(tao_hub.Generator):
+    def policy_digest(self):
+        return "counted"
+    def generate(self, requests, sampling):
+        ASKED.append((sampling.max_tokens, len(requests)))
+        for i, r in enumerate(requests):
+            yield i, [tao_hub.Completion("yes")] * r.n
+
+@tao_hub.hookimpl
+def register_generators(register):
+    register("counted", Counted)
+"""
+
+
+def test_splits_of_a_suite_are_answered_in_one_call_and_only_the_open_ones_before_the_end(
+    site: Site, tmp_path: Path, data: Path
+) -> None:
+    for name, count in {"dev": 5, "human": 7}.items():
+        rows = ({"id": f"{name}{i}", "prompt": f"Is {i} a {name}?", "reference": "yes"} for i in range(count))
+        write_rows(data / f"{name}.jsonl", *rows)
+    point = site.add("counted", COUNTED)
+    exams = [{"split": "dev"}, {"split": "test", "sealed": True}, {"split": "human", "sealed": True},
+             {"split": "dev", "limit": 3, "max_tokens": 9}]  # fmt: skip
+    with Session(tmp_path / "s.db", hub_of(point, site.add("learner", SOURCE))) as session:
+        asked = plan(data, policy="counted/counted", policy_options={}, eval=exams, prompts=4)
+        tune(session, asked)
+        assert sys.modules[point.module].ASKED == [(256, 32), (9, 3), (256, 4)]  # echo answers round 1's
+        evals = {e["split"] for e in History(session.store).evals(1) if e["label"] == "round 1"}
+    assert evals == {"dev", "test", "human"}
+
+
+@pytest.mark.parametrize(("deterministic", "sizes"), [(False, [700, 699]), (True, [234, 234, 234, 234, 234, 229])])
+def test_calls_of_a_generator_are_even_whatever_slices_they_come_from(
+    site: Site, tmp_path: Path, deterministic: bool, sizes: list[int]
+) -> None:
+    write_rows(tmp_path / "d" / "many.jsonl", *({"prompt": f"Is {i} a number?"} for i in range(1399)))
+    point = site.add("counted", COUNTED)
+    with Session(tmp_path / "s.db", hub_of(point), deterministic=deterministic) as session:
+        suite = Ref("jsonl", {"path": str(tmp_path / "d")})
+        parts = [session.slice(suite, "many", limit) for limit in (10, None)]  # the second holds the first
+        member = generate(session, parts, session.policy("counted/counted"), Ref("direct"), Sampling())
+        assert [count for _, count in sys.modules[point.module].ASKED] == sizes
+        assert session.store.owed_slots(parts[1], member) == []
+
+
 def test_measuring_again_changes_no_verdict_and_suites_with_equal_splits_stay_apart(
     site: Site, tmp_path: Path, data: Path
 ) -> None:
