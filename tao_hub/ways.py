@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -29,14 +29,16 @@ from .types import Candidate, Group, Prompt, Ref, Report, Score, canonical_json
 @dataclass(frozen=True)
 class Ways:
     """What stands beside the tuned policy. `labels`: a split with references, or `gold`: a file of references by prompt
-    id, for the supervised line (`examples` of them at most, of each task); `best_of`: candidates an answer is picked
-    from at inference time, 0: none; `external`: a file of other systems' levels."""
+    id, for the supervised line (`examples` of them at most, of each task; `options` of its trainer in place of the
+    plan's); `best_of`: candidates an answer is picked from at inference time, 0: none; `external`: a file of other
+    systems' levels."""
 
     labels: str = ""
     gold: Path | None = None
     examples: int | None = None
     best_of: int = 0
     external: Path | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def comparison(session: Session, plan: Plan, ways: Ways, command: str = "") -> Report:
@@ -49,6 +51,8 @@ def comparison(session: Session, plan: Plan, ways: Ways, command: str = "") -> R
         raise UsageError("--gold names prompts by id, which several tasks may share; use --labels SPLIT")
     plan = fitted(plan)
     external = read_external(ways.external) if ways.external else []
+    if ways.options and not (ways.labels or ways.gold):
+        raise UsageError("options of the supervised line's trainer need labels: --labels SPLIT or --gold FILE")
     labelled = [prompt for task in plan.by_task().values() for prompt in _labelled(session, task, ways)]
     wider = with_n(plan, ways.best_of).by_task() if ways.best_of else {}
     name = tune(session, plan, command=command)
@@ -60,15 +64,15 @@ def comparison(session: Session, plan: Plan, ways: Ways, command: str = "") -> R
             picked = best_of_n(session, task, run, start, use, ways.best_of)
             compare(session, run, suite_of(plan, use), base, picked, called=use.label)
     if labelled:
-        policy = supervised(session, plan, labelled, start)
-        label = f"supervised on {len(labelled)} labels"
+        policy = supervised(session, plan, labelled, start, ways.options)
+        label = _supervised_label(labelled, ways)
         for use, done in zip(plan.measured, measure(session, plan, run, policy, label, 0, plan.measured)):
             base = _eval(session, run, plan, use, "base")
             compare(session, run, suite_of(plan, use), base, done, called=use.label)
     report = run_report(session, name)
     data = dict(report.data)
     data["external"] = external
-    data["gap"] = _gap(session, run, plan, f"supervised on {len(labelled)} labels") if labelled else []
+    data["gap"] = _gap(session, run, plan, _supervised_label(labelled, ways)) if labelled else []
     return Report(report.run, report.title, data)
 
 
@@ -176,12 +180,24 @@ def _labelled(session: Session, plan: Plan, ways: Ways) -> list[Prompt]:
     return kept
 
 
-def supervised(session: Session, plan: Plan, labelled: Sequence[Prompt], start: Policy) -> Policy:
+# Options that say what of a round's answers is learnt, by scores: labels have none, and all of them are learnt.
+CHOOSING = frozenset({"max_examples", "min_score", "min_parts", "null_parts"})
+
+
+def _supervised_label(labelled: Sequence[Prompt], ways: Ways) -> str:
+    told = "".join(f", {key} = {value}" for key, value in sorted(ways.options.items()))
+    return f"supervised on {len(labelled)} labels{told}"
+
+
+def supervised(
+    session: Session, plan: Plan, labelled: Sequence[Prompt], start: Policy, options: Mapping[str, Any] | None = None
+) -> Policy:
     """The starting policy fine-tuned on references by the plan's trainer: the line that tuning without labels aims at.
 
-    Made once: the same labels, start and trainer give the policy that is there.
+    Made once: the same labels, start and trainer give the policy that is there. `options` of the trainer stand in place
+    of the plan's.
     """
-    trainer = _fine_tuning(session, plan)
+    trainer = _fine_tuning(session, plan, options or {})
 
     def groups() -> Iterator[tuple[int, Group]]:
         for row, prompt in enumerate(labelled):
@@ -197,13 +213,13 @@ def supervised(session: Session, plan: Plan, labelled: Sequence[Prompt], start: 
     return session.policy(train(session, trainer, groups, start, out))
 
 
-def _fine_tuning(session: Session, plan: Plan) -> Ref:
+def _fine_tuning(session: Session, plan: Plan, changed: Mapping[str, Any]) -> Ref:
     """The plan's trainer if it learns one answer a prompt, else TRL's fine-tuning with the options they share."""
     name = "trl/best-of-n" if plan.train.name.startswith("trl/") else plan.train.name
     known = session.hub.find("trainer", name).load().Options.model_fields
     given = {"seed": plan.seed, **plan.train.options}
-    options = {key: value for key, value in given.items() if key in known and key != "max_examples"}
-    return session.hub.resolve("trainer", Ref(name, options))
+    options = {key: value for key, value in given.items() if key in known and key not in CHOOSING}
+    return session.hub.resolve("trainer", Ref(name, {**options, **changed}))
 
 
 def answer_text(reference: Any) -> str:

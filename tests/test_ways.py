@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,34 @@ def test_labels_can_lie_in_a_file_by_prompt_id(site: Site, tmp_path: Path, data:
     level = {q["label"]: q["value"] for q in report["quality"]}
     assert level["supervised on 10 labels"] == 0.2  # it learnt to say no
     assert report["gap"][0]["value"] is None  # there is no gap to close
+
+
+WITH_OPTIONS = SOURCE.replace(
+    '    """The most frequent',
+    """    class Options(tao_hub.Options):
+        min_parts: dict = {}
+        epochs: int = 1
+    def __init__(self, options=None):
+        super().__init__(options)
+        SEEN.append((self.options.min_parts, self.options.epochs))
+    \"\"\"The most frequent""",
+).replace("CALLS = []", "CALLS = []\nSEEN = []")
+
+
+def test_the_supervised_line_learns_all_labels_with_options_of_its_own(
+    site: Site, tmp_path: Path, data: Path, run: Run
+) -> None:
+    point = site.add("learner", WITH_OPTIONS)
+    train = {"name": "learner/majority", "options": {"min_parts": {"regex": 0.5}, "epochs": 2}}
+    with Session(tmp_path / "s.db", hub_of(point)) as session:
+        report = comparison(session, asked(data, train=train), Ways(labels="train", options={"epochs": 4})).data
+        assert report["gap"][0]["of"] == "supervised on 12 labels, epochs = 4"
+        assert sys.modules[point.module].SEEN[-1] == ({}, 4)  # labels have no scores that could doubt them
+        with pytest.raises(UsageError, match="need labels: --labels SPLIT or --gold FILE"):
+            comparison(session, asked(data, train=train), Ways(options={"epochs": 4}))
+    config = write_plan(tmp_path / "tune.toml", settings(data, rounds=0, train={"name": "trl/best-of-n"}))
+    done = run("compare", config, "--labels", "train", "-o", "epoch=4")
+    assert (done.code, "epoch" in done.err) == (2, True)
 
 
 def test_labelled_prompts_that_are_measured_on_are_refused(site: Site, tmp_path: Path, data: Path) -> None:

@@ -30,12 +30,14 @@ report_option = click.option(
 @click.option("--best-of", type=click.IntRange(0), default=8, show_default=True,
               help="Candidates an answer is picked from at inference time; 0 leaves that line out.")
 @click.option("--external", type=click.Path(path_type=Path), help="JSONL of other systems: {label, value, …}.")
+@click.option("-o", "--option", "pairs", multiple=True, metavar="KEY=VALUE",
+              help="Option of the supervised line's trainer in place of the plan's, as epochs=4.")
 @report_option
 @store_option
 @json_option
 def compare_command(
     what: Sequence[str], labels: str, gold: Path | None, examples: int | None, best_of: int, external: Path | None,
-    report: Path, store: Path, as_json: bool,
+    pairs: tuple[str, ...], report: Path, store: Path, as_json: bool,
 ) -> None:  # fmt: skip
     """Tune as CONFIG.toml says and set it beside the other ways to use the model; or compare two labels of a run.
 
@@ -53,7 +55,8 @@ def compare_command(
 
     plan = config.load_plan(Path(what[0]))
     with open_session(store, as_json, plan.timeout, plan.deterministic) as s:
-        data = dict(comparison(s, plan, Ways(labels, gold, examples, best_of, external), command_line()).data)
+        ways = Ways(labels, gold, examples, best_of, external, config.parse_options(pairs))
+        data = dict(comparison(s, plan, ways, command_line()).data)
     _write(data, report, as_json)
     require_kept(data.get("gates", []))
 
