@@ -120,10 +120,9 @@ def with_text(prompt: Prompt, text: str) -> Prompt:
     return Prompt((*prompt.messages[:-1], Message("user", text)), id=prompt.id, meta=prompt.meta)
 
 
-def mean_over_seeds(session: tao_hub.Session, runs: Sequence[str], split: str) -> dict[str, Any]:
-    """The last round against the base on a split, each item's value being its mean over the runs."""
+def item_means(session: tao_hub.Session, runs: Sequence[str], split: str) -> tuple[list[float], list[float]]:
+    """The base's and the last round's value of each item of a split, mean over the runs."""
     from tao_hub.history import History
-    from tao_hub.stats import compare
 
     history = History(session.store)
     found = []
@@ -131,9 +130,15 @@ def mean_over_seeds(session: tao_hub.Session, runs: Sequence[str], split: str) -
         evals = [e for e in history.evals(history.find(name)["id"]) if e["split"] == split]
         first, last = (next(e for e in evals if e["round"] == n) for n in (0, max(e["round"] for e in evals)))
         found.append([[i["value"] or 0.0 for i in history.eval_items(e["id"])] for e in (first, last)])
-    before, after = (
-        {str(i): sum(values) / len(values) for i, values in enumerate(zip(*(run[k] for run in found)))} for k in (0, 1)
-    )
+    before, after = ([sum(values) / len(values) for values in zip(*(run[k] for run in found))] for k in (0, 1))
+    return before, after
+
+
+def mean_over_seeds(session: tao_hub.Session, runs: Sequence[str], split: str) -> dict[str, Any]:
+    """The last round against the base on a split, each item's value being its mean over the runs."""
+    from tao_hub.stats import compare
+
+    before, after = ({str(i): v for i, v in enumerate(side)} for side in item_means(session, runs, split))
     return dict(compare(before, after, metric="mean over seeds", suite=split).__dict__)
 
 

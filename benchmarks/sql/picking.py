@@ -1,0 +1,79 @@
+"""Picking among judged candidates, and what a difference between two ways to pick is worth.
+
+Used by reward_model.py beside it. A group's candidates hold the score "right": the verdict of the gold query.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+
+from tao_hub import Group
+from tao_hub.stats import binary_delta, paired_delta
+
+Key = Callable[[Group, int], float]
+
+
+def value(label: str) -> Key:
+    """A candidate's score; what could not be scored is picked last."""
+    def key(group: Group, i: int) -> float:
+        score = group.scores[i].get(label)
+        return -1.0 if score is None or score.value is None else score.value
+
+    return key
+
+
+def total(weights: Mapping[str, float], *labels: str) -> Key:
+    """The weighted sum, as a plan's rewards give it."""
+    return lambda group, i: sum(weights[label] * value(label)(group, i) for label in labels)
+
+
+def mean_log_probability(group: Group, i: int) -> float:
+    found = group.candidates[i].logprobs
+    return sum(found) / len(found) if found else -1e9  # a mended one has none
+
+
+def ways(weights: Mapping[str, float], seed: int = 0) -> dict[str, Key]:
+    """By name: what the rewards "rm", "consistency" and "schema" say, their sums, and what asks no reward."""
+    rng = random.Random(seed)
+    return {
+        "at random": lambda group, i: rng.random(),
+        "shortest": lambda group, i: -len(group.candidates[i].response),
+        "longest": lambda group, i: len(group.candidates[i].response),
+        "log-probability": mean_log_probability,
+        "consistency": value("consistency"), "schema": value("schema"), "rm": value("rm"),
+        "consistency+schema": total(weights, "consistency", "schema"),
+        "consistency+rm": total(weights, "consistency", "rm"), "rm+schema": total(weights, "rm", "schema"),
+        "all": total(weights, "consistency", "rm", "schema"),
+    }  # fmt: skip
+
+
+def picked(groups: Sequence[Group], key: Key, mended: bool) -> list[float]:
+    """1.0 per group whose first best candidate is right."""
+    found = []
+    for group in groups:
+        some = [i for i, c in enumerate(group.candidates) if mended or not c.parents]
+        found.append(max(0.0, value("right")(group, max(some, key=lambda i: key(group, i)))))
+    return found
+
+
+def pairs_right(group: Group, label: str, mended: bool) -> float | None:
+    """Share of a group's pairs of a right and a wrong candidate that the label's scores put in order; ties are half."""
+    some = {c.response: i for i, c in enumerate(group.candidates) if mended or not c.parents}.values()
+    right, wrong = ([value(label)(group, i) for i in some if value("right")(group, i) == v] for v in (1.0, 0.0))
+    found = [(a > b) + 0.5 * (a == b) for a in right for b in wrong]
+    return mean(found) if found else None
+
+
+def against(before: Sequence[float], after: Sequence[float]) -> str:
+    d, gains, losses = binary_delta(before, after)
+    return f"{d.delta:+.1%} [{d.low:.1%}, {d.high:.1%}] p {d.p:.2g} ({gains}, {losses})"
+
+
+def mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def gain(before: Sequence[float], after: Sequence[float]) -> str:
+    d = paired_delta(before, after)
+    return f"{d.delta:+.1%} [{d.low:.1%}, {d.high:.1%}] p {d.p:.2g}"

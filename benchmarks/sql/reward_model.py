@@ -1,0 +1,232 @@
+"""A reward model in the loop, on *backoffice*: it learns from judged candidates of *other* questions.
+
+    python benchmarks/sql/reward_model.py questions --out work     # other questions with queries: the labels
+    python benchmarks/sql/reward_model.py train --out work [-- --loss bradley-terry …]
+    python benchmarks/sql/reward_model.py pick --out work          # best of 8 by it, on dev and test
+    python benchmarks/sql/reward_model.py tune --out work --seeds 0 1 2 3 4
+    python benchmarks/sql/reward_model.py recycle --out work       # a second one, from a tuned policy's candidates, too
+
+`train` lets the shipped policy answer the other questions, has `sql/match` judge what it wrote, and gives the run to
+`tao-hub train-reward`. Queries of dev and test are read to measure only; those of the prompts, which the grammar can
+write again, say only what the other questions must not ask.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+import base
+from picking import against, gain, mean, pairs_right, picked, value, ways
+from tao_demo import make_backoffice
+from tao_demo.office.grammar import draw
+from tao_demo.office.plan import MAX_TOKENS, plan
+from tao_demo.office.suite import TINY, Backoffice, database
+
+import tao_hub
+from tao_hub import Group, Ref, Sampling, Session
+from tao_hub.overlap import Known
+
+OFFICE = Ref("backoffice")
+RIGHT = {"name": "sql/match", "label": "right", "options": {"semantics": "strict", "workers": 2}}
+RECIPE = ["--loss", "bce", "--epochs", "4", "--learning-rate", "3e-4"]  # chosen on held-out other questions
+WEIGHTS = {"consistency": 1.0, "rm": 8.0, "schema": 8.0}  # that of rm: chosen there, too
+ARMS = {
+    "consistency": ("consistency",), "consistency+rm": ("consistency", "rm"),
+    "consistency+schema": ("consistency", "schema"), "all": ("consistency", "rm", "schema"),
+}  # fmt: skip
+
+
+def questions(out: Path, train: int, held: int, seed: int = 11) -> None:
+    """Other questions with their queries, as a folder that `sql/folder` reads.
+
+    None has the words, nearly the words or the query of a question of the suite, nor a composition that the seed pairs
+    must not have either: the suite's test and prompts have those.
+    """
+    suite, size = Backoffice(), train + held
+    splits = {split: list(suite.prompts(split)) for split in suite.splits()}
+    known = Known((p.id, p.text) for prompts in splits.values() for p in prompts)
+    asked = {make_backoffice.normalised(p.text) for prompts in splits.values() for p in prompts}
+    queries = {row["query"] for rows in make_backoffice.make(database()).values() for row in rows}
+    queries |= {query for p in splits["human"] for query in p.reference}
+    rng, repeated = random.Random(f"other/{seed}"), 0
+    rows: list[dict[str, str]] = []
+    with closing(sqlite3.connect(database())) as db:
+        while len(rows) < size:
+            made = draw(rng)
+            text = make_backoffice.normalised(made.text)
+            if make_backoffice.unseen(made) or not make_backoffice.answerable(db, made):
+                continue
+            if text in asked or made.sql in queries or known.find(made.text):
+                repeated += 1
+                continue
+            row = {"id": f"other-{len(rows):04}", "question": made.text, "query": made.sql}
+            asked.add(text)
+            known.add(row["id"], made.text)
+            rows.append(row)
+    folder = Path(others(out).options["path"])
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    shutil.copy(database(), folder / "backoffice.sqlite")
+    for split, part in (("train", rows[:train]), ("held", rows[train:])):
+        (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part), encoding="utf-8")
+    print(json.dumps({"labels": {"train": train, "held": held}, "left out as repetitions": repeated}))
+
+
+def others(out: Path) -> Ref:
+    return Ref("sql/folder", {"path": str(out.resolve() / "other")})
+
+
+def judged_run(session: Session, out: Path, policy: str, options: argparse.Namespace) -> str:
+    """The run in which a policy answers the other questions and their queries judge; its update, which learns the right
+    answers, is the other use of these labels: measured beside the rest."""
+    like = plan(policy, rounds=1, prompts=options.train, n=options.n, lora=False).as_dict()
+    measured = [{**use, "suite": OFFICE.name, "limit": options.limit} for use in like["eval"]]
+    train = {**like["train"], "min_total": 1.0}
+    suite = {"suite": others(out).name, "suite_options": dict(others(out).options), "split": "train"}
+    asked = {**like, **suite, "rewards": [RIGHT], "train": train, "eval": measured, "allow_labels": True}
+    return tao_hub.tune(session, tao_hub.load_plan(asked), command="benchmarks/sql/reward_model.py")
+
+
+def train_reward(out: Path, runs: Sequence[str], name: str, more: Sequence[str]) -> Path:
+    """The command itself, in a process of its own."""
+    model = out / name
+    shutil.rmtree(model, ignore_errors=True)
+    asked = ["--store", out / "tao-hub.db", "--out", model, "--base", TINY, "--reward", RIGHT["label"]]
+    asked += ["--drop-overlap", *(text for run in runs for text in ("--from-run", run)), *RECIPE, *more]
+    subprocess.run([sys.executable, "-m", "tao_hub.cli", "train-reward", *map(str, asked)], check=True)
+    return model
+
+
+def opinions(model: Path) -> dict[str, Ref]:
+    """Rewards by label: the model of verdicts, and those that ask no model."""
+    rm = Ref("model/preference", {"model": str(model.resolve()), "scale": "probability"})
+    return {"rm": rm, **{name: Ref(f"sql/{name}", {"workers": 2}) for name in ("consistency", "schema")}}
+
+
+def candidates(
+    session: Session, suite: Ref, split: str, policy: str, rewards: dict[str, Ref], options: argparse.Namespace
+) -> list[Group]:
+    """Groups of n drawn candidates and those that `sql/repair` makes of them, with scores and the verdict "right"."""
+    part = session.slice(suite, split, options.limit)
+    owner = session.policy(session.hub.policy(policy, {"dtype": "float32"}))
+    sampling = Sampling(1.0, MAX_TOKENS, seed=100)  # fresh: no run draws with this seed
+    members = [tao_hub.generate(session, part, owner, Ref("core/direct"), sampling, options.n, suite)]
+    members.append(tao_hub.combine(session, part, owner, members, {}, Ref("sql/repair"), suite))
+    named = {**rewards, "right": Ref(RIGHT["name"], RIGHT["options"])}
+    opened = {k: tao_hub.score(session, part, members, session.reward(ref, suite)) for k, ref in named.items()}
+    labels = {label: (reward.row, reward.whole_groups) for label, reward in opened.items()}
+    return [group for _, group in session.store.groups(part, members, labels)]
+
+
+def pick(session: Session, out: Path, options: argparse.Namespace) -> None:
+    """Strict accuracy of the picked candidates; the model's (and all) against each other way, paired."""
+    places = [(others(out), "held")] if options.choose else [(OFFICE, "dev"), (OFFICE, "test")]
+    rewards = opinions(out / options.model)
+    groups = [g for suite, split in places for g in candidates(session, suite, split, str(TINY), rewards, options)]
+    for mended in (False, True):
+        able = picked(groups, value("right"), mended)
+        print(f"{len(groups)} questions, best of {options.n}{' and mended ones' * mended}, "
+              f"a right one among them {mean(able):.1%}")  # fmt: skip
+        hits = {name: picked(groups, key, mended) for name, key in ways(WEIGHTS).items()}
+        for name, own in hits.items():
+            told = "".join(f" | {other} {against(own, hits[other])}" for other in ("rm", "all") if name != other)
+            print(f"{name:20} {mean(own):.1%}{told}")
+
+
+def tune(session: Session, out: Path, options: argparse.Namespace) -> None:
+    """One run per seed and arm. All arms hold all rewards, those of others with weight 0, so that they choose among the
+    same candidates, drawn and scored once per seed."""
+    runs: dict[str, list[str]] = {arm: [] for arm in options.arms}
+    for seed in options.seeds:
+        like = plan(rounds=1, seed=seed, prompts=options.prompts, limit=options.limit, n=options.n).as_dict()
+        for arm in options.arms:
+            rewards = [like["rewards"][0]]
+            for label, ref in opinions(out / options.model).items():
+                weight = WEIGHTS[label] if label in ARMS[arm] else 0.0
+                rewards.append({"name": ref.name, "label": label, "weight": weight, "options": dict(ref.options)})
+            asked = tao_hub.load_plan({**like, "rewards": rewards})
+            runs[arm].append(tao_hub.tune(session, asked, command="benchmarks/sql/reward_model.py tune"))
+            print(json.dumps({"seed": seed, "arm": arm, "run": runs[arm][-1]}), flush=True)
+    for split in ("dev", "test", "human"):
+        found = {arm: base.item_means(session, names, split) for arm, names in runs.items()}
+        for arm, (before, after) in found.items():
+            told = {"split": split, "arm": arm, "base": mean(before), "tuned": mean(after)}
+            told |= {"over base": gain(before, after)}
+            told |= {f"over {other}": gain(found[other][1], after) for other in list(found)[: list(found).index(arm)]}
+            told["seeds"] = [round(mean(base.item_means(session, [name], split)[1]), 4) for name in runs[arm]]
+            print(json.dumps(told), flush=True)
+
+
+def recycle(out: Path, options: argparse.Namespace) -> None:
+    """The model, and one that also saw a tuned policy answer the same other questions, on fresh candidates of that
+    policy: pairs of a right and a wrong one, and the pick."""
+    with opened(out) as session:
+        tuned = tao_hub.run_report(session, options.run).data["tuned"]["policy"]
+        runs = [judged_run(session, out, policy, options) for policy in ("", tuned)]
+    train_reward(out, runs, "rm-2", options.more)
+    rewards = {name: opinions(out / name)["rm"] for name in (options.model, "rm-2")}
+    with opened(out) as session:
+        for suite, split in ((others(out), "held"), (OFFICE, "dev")):
+            groups = candidates(session, suite, split, tuned, rewards, options)
+            for mended in (False, True):
+                ordered = [[pairs_right(g, name, mended) for g in groups] for name in rewards]
+                both = [(one, two) for one, two in zip(*ordered) if one is not None and two is not None]
+                one, two = ([pair[i] for pair in both] for i in (0, 1))
+                print(f"{split}, {len(groups)} questions{', mended ones among them' * mended}: pairs in order "
+                      f"{mean(one):.1%} → {mean(two):.1%} {gain(one, two)}, {len(both)} questions")  # fmt: skip
+                top = [picked(groups, value(name), mended) for name in rewards]
+                print(f"  picked right {mean(top[0]):.1%} → {mean(top[1]):.1%} {against(*top)}", flush=True)
+
+
+def opened(out: Path) -> Session:
+    return tao_hub.open_session(out / "tao-hub.db")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["questions", "train", "pick", "tune", "recycle"])
+    parser.add_argument("--out", type=Path, default=Path("backoffice-rm"))
+    parser.add_argument("--train", type=int, default=1200, help="other questions that are learnt from")
+    parser.add_argument("--held", type=int, default=300, help="other questions that are kept to choose by")
+    parser.add_argument("--choose", action="store_true", help="pick: on those")
+    parser.add_argument("--model", default="rm", help="folder in --out")
+    parser.add_argument("--n", type=int, default=8)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
+    parser.add_argument("--prompts", type=int, default=1000)
+    parser.add_argument("--limit", type=int, help="only so many questions of what is measured")
+    parser.add_argument("--run", default="", help="recycle: whose tuned policy; default: the newest run's")
+    given = sys.argv[1:]
+    end = given.index("--") if "--" in given else len(given)
+    options = parser.parse_args(given[:end])
+    options.more = given[end + 1 :]  # options of tao-hub train-reward
+    out: Path = options.out
+    out.mkdir(parents=True, exist_ok=True)
+    if options.what == "questions":
+        questions(out, options.train, options.held)
+    elif options.what == "train":
+        with opened(out) as session:
+            run = judged_run(session, out, "", options)
+            for split in ("dev", "test"):
+                before, after = base.item_means(session, [run], split)
+                told = f"{mean(before):.1%} → {mean(after):.1%} {against(before, after)}"
+                print(f"the base having learnt its own right answers: {split} {told}")
+        train_reward(out, [run], options.model, options.more)
+    elif options.what == "recycle":
+        recycle(out, options)
+    else:
+        with opened(out) as session:
+            (pick if options.what == "pick" else tune)(session, out, options)
+
+
+if __name__ == "__main__":
+    main()
