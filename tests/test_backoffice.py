@@ -13,6 +13,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from conftest import Run
 from tao_demo import make_backoffice
 from tao_demo.make_backoffice import MOST_ROWS, normalised
 from tao_demo.office import database as company
@@ -171,3 +172,15 @@ def test_a_short_quickstart_on_backoffice_learns_and_reports(tmp_path: Path) -> 
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "sql/repair" in page
     assert "<title>backoffice · tiny" in page  # no path of this machine
+    assert "What each reward adds" not in page
+    done = subprocess.run([*command, "--ablate", "schema"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    added = page[page.index("What each reward adds") :]
+    assert "schema" in added[:2000]
+    assert "consistency" not in added[: added.index("<h2")]
+
+
+def test_only_rewards_of_the_plan_can_be_left_out(run: Run) -> None:
+    done = run("quickstart", "--ablate", "schema,schemer")
+    assert done.code == 2
+    assert "no reward schemer; there are schema, grounded, consistency" in done.err

@@ -6,8 +6,12 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    import tao_hub
 
 
 @click.command("quickstart")
@@ -19,14 +23,15 @@ import click
 @click.option("--seed", default=0, show_default=True)
 @click.option("--prompts", type=int, default=None, help="Unlabelled inputs used (fewer: faster, weaker).")
 @click.option("--limit", type=int, default=None, help="Items measured per split (a quick try; the report says n).")
-@click.option("--ablate", is_flag=True, help="Also tune without each reward in turn: what it adds (long).")
+@click.option("--ablate", is_flag=False, flag_value="all", metavar="[LABEL,…]",
+              help="Also tune without each reward in turn, or without each of those named: what it adds (long).")
 @click.option("--deterministic", is_flag=True, help="Same candidates and weights after any interruption.")
 @click.option("--store", type=click.Path(path_type=Path), default=Path("tao-hub.db"), show_default=True)
 @click.option("--report", type=click.Path(path_type=Path), default=Path("report.html"), show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def quickstart(
-    suite: str, policy: str | None, rounds: int | None, seed: int, prompts: int | None, limit: int | None, ablate: bool,
-    deterministic: bool, store: Path, report: Path, as_json: bool,
+    suite: str, policy: str | None, rounds: int | None, seed: int, prompts: int | None, limit: int | None,
+    ablate: str | None, deterministic: bool, store: Path, report: Path, as_json: bool,
 ) -> None:  # fmt: skip
     """Tune a model without labels on messy customer messages (or on questions to SQL), and measure what it gained.
 
@@ -44,20 +49,29 @@ def quickstart(
         from .office.plan import ROUNDS, plan
 
     policy = policy or ""
-    _bring("smollm2" if policy == "adapter" else policy)
     wanted = plan(policy, rounds or ROUNDS, seed, prompts, limit, deterministic)
+    left_out = _labels(wanted, ablate) if ablate else []
+    _bring("smollm2" if policy == "adapter" else policy)
     with tao_hub.open_session(store, as_json, wanted.timeout, deterministic) as opened:
         if rounds is None:
             done = tao_hub.rounds_done(opened, wanted)
             wanted = plan(policy, done + 1 if done >= ROUNDS else ROUNDS, seed, prompts, limit, deterministic)
-        if ablate:
-            for reward in wanted.rewards:
-                tao_hub.tune(opened, tao_hub.without(wanted, reward.key), command=tao_hub.command_line())
+        for label in left_out:
+            tao_hub.tune(opened, tao_hub.without(wanted, label), command=tao_hub.command_line())
         data = tao_hub.tune_and_report(opened, wanted, report, tao_hub.command_line())
     if as_json:
         click.echo(json.dumps(summary(data)))
     else:
         tao_hub.show_report(data, report)
+
+
+def _labels(plan: tao_hub.Plan, ablate: str) -> list[str]:
+    """The rewards to leave out in turn. Raises BadParameter for a label that the plan has not."""
+    known = [use.key for use in plan.rewards]
+    wanted = known if ablate == "all" else [label.strip() for label in ablate.split(",")]
+    if unknown := [label for label in wanted if label not in known]:
+        raise click.BadParameter(f"no reward {', '.join(unknown)}; there are {', '.join(known)}", param_hint="--ablate")
+    return wanted
 
 
 def _bring(policy: str) -> None:
