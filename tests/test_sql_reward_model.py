@@ -83,7 +83,6 @@ def test_the_steps_run_one_after_another_at_a_small_size(
     assert metrics["contract"]["layout"] == "chat"
     assert metrics["contamination"]["suites"]["demo/backoffice:test"] == 500
     assert "12 questions, best of 4 and mended ones" in step("pick")
-    assert "8 questions, best of 4" in step("pick", "--choose", "--limit", "8")
     lines = [json.loads(line) for line in step("tune", "--arms", "consistency", "consistency+rm").splitlines()]
     last = next(line for line in lines if line.get("arm") == "consistency+rm" and line.get("split") == "test")
     assert last["over consistency"]

@@ -53,7 +53,7 @@ def questions(out: Path, train: int, held: int, seed: int = 11) -> None:
     """
     suite, size = Backoffice(), train + held
     splits = {split: list(suite.prompts(split)) for split in suite.splits()}
-    known = Known((p.id, p.text) for prompts in splits.values() for p in prompts)
+    near = [Known(), *(Known((p.id, p.text) for p in prompts) for prompts in splits.values())]  # each by itself
     asked = {make_backoffice.normalised(p.text) for prompts in splits.values() for p in prompts}
     queries = {row["query"] for rows in make_backoffice.make(database()).values() for row in rows}
     queries |= {query for p in splits["human"] for query in p.reference}
@@ -65,12 +65,12 @@ def questions(out: Path, train: int, held: int, seed: int = 11) -> None:
             text = make_backoffice.normalised(made.text)
             if make_backoffice.unseen(made) or not make_backoffice.answerable(db, made):
                 continue
-            if text in asked or made.sql in queries or known.find(made.text):
+            if text in asked or made.sql in queries or any(known.find(made.text) for known in near):
                 repeated += 1
                 continue
             row = {"id": f"other-{len(rows):04}", "question": made.text, "query": made.sql}
             asked.add(text)
-            known.add(row["id"], made.text)
+            near[0].add(row["id"], made.text)
             rows.append(row)
     folder = Path(others(out).options["path"])
     shutil.rmtree(folder, ignore_errors=True)
