@@ -18,13 +18,18 @@ def without(plan: Plan, label: str) -> Plan:
     rest = [use for use in plan.rewards if use.key != label]
     if len(rest) == len(plan.rewards):
         raise ValueError(f"no reward {label!r} in the plan; its rewards: {', '.join(u.key for u in plan.rewards)}")
-    options = {
+    options = {key: _silent(getattr(plan.train, key), label) for key in ("options", "later")}
+    return plan.model_copy(update={"rewards": rest, "train": plan.train.model_copy(update=options)})
+
+
+def _silent(options: Mapping[str, Any], label: str) -> dict[str, Any]:
+    """Options of a trainer without what they say of one reward."""
+    return {
         name: {k: v for k, v in some.items() if k != label and not k.startswith(f"{label}.")}
         if isinstance(some, dict)
         else some
-        for name, some in plan.train.options.items()
+        for name, some in options.items()
     }
-    return plan.model_copy(update={"rewards": rest, "train": plan.train.model_copy(update={"options": options})})
 
 
 def what_each_adds(

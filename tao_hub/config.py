@@ -93,8 +93,13 @@ class RewardUse(_Named):
 
 
 class Training(_Table):
+    LATER = frozenset({"later"})
+
     name: str = "trl/best-of-n"
     options: dict[str, Any] = pydantic.Field(default_factory=dict)
+    later: dict[str, Any] = pydantic.Field(
+        default_factory=dict, description="options that are others from round 2 on, when the tuned policy votes too"
+    )
     min_total: float | None = pydantic.Field(default=None, description="least total of a candidate that is learnt from")
     start: str = pydantic.Field(default="base", pattern="^(base|current)$", description="weights an update starts from")
 

@@ -15,8 +15,7 @@ from .session import OpenReward, Policy, Session
 from .store import Member, Slice, group_context, response_key
 from .types import Candidate, Completion, Prompt, Ref, Request, Sampling, Score, digest
 
-CHUNK = 1024  # most prompts per call of a generator, which sorts them by length and fills its batches with them
-REPEATED = 256  # most prompts per call of a deterministic run, which draws a whole call again if one of it is missing
+CHUNK = 256  # most prompts per call of a generator: enough to sort by length; more would put all long ones together
 BATCH = 64  # pairs per call of a reward
 MOST_TURNS = 16  # completions that one candidate may ask for in turn
 
@@ -67,11 +66,12 @@ def generate(
 def _chunks(session: Session, parts: Sequence[Slice], owed: Collection[int], steps: int) -> Iterator[Sequence[int]]:
     """Owed prompts in chunks of like size. Deterministic runs repeat whole chunks of the full list, so batches never
     change."""
+    size = max(1, CHUNK // steps)
     if not session.deterministic:
-        yield from _even(list(owed), max(1, CHUNK // steps))
+        yield from _even(list(owed), size)
         return
     everything = list(dict.fromkeys(row for part in parts for row, _ in session.store.prompts(part)))
-    for chunk in _even(everything, max(1, REPEATED // steps)):
+    for chunk in _even(everything, size):
         if not set(owed).isdisjoint(chunk):
             yield chunk
 

@@ -3,16 +3,19 @@
     python -m tao_demo.make_inbox --out ELSEWHERE --gold GOLD
     python benchmarks/inbox/learnt.py --gold GOLD --out WORK
 
+    python benchmarks/inbox/learnt.py --gold GOLD --out WORK --run ""      # each round of a quickstart in WORK
+
 Draws and scores round 1 (nothing is trained), then scores and combines again without each reward and without each
 strategy that proposes. The gold is read here only, to count. One row per variation: how many fields are learnt, the
-share of them that is right, and the share of the surest 220 records that are exactly right.
+share of them that is right, and the share of the surest 220 records that are exactly right. With --run (a name, or ""
+for the newest) one row per finished round of that run instead, of what its update learnt; nothing is drawn.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,8 @@ from tao_demo.record import score as judge
 from tao_train_trl.examples import field_spans, sure_fields
 
 import tao_hub
+from tao_hub.history import History
+from tao_hub.recycle import drawn_in
 
 SUREST = 220
 
@@ -32,14 +37,33 @@ def main() -> None:
     parser.add_argument("--policy", default="smollm2")
     parser.add_argument("--prompts", type=int)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--run", help="count what the rounds of this run in --out learnt")
     given = parser.parse_args()
     lines = (given.gold / "prompts-gold.jsonl").read_text(encoding="utf-8").splitlines()
     gold = {row["message"]: row["reference"] for row in map(json.loads, lines)}
     given.out.mkdir(parents=True, exist_ok=True)
     plan = quickstart.plan(given.policy, 1, given.seed, given.prompts)
     with tao_hub.open_session(given.out / "tao-hub.db") as session:
-        for name, variation in variations(plan):
-            print(json.dumps({"plan": name, **counts(session, variation, gold)}), flush=True)
+        found = fresh(session, plan) if given.run is None else of_run(session, given.run)
+        for name, used, what in found:
+            print(json.dumps({"plan": name, **counts(what.groups(session), used, gold)}), flush=True)
+
+
+def of_run(session: Any, run: str) -> Iterator[tuple[str, tao_hub.Plan, tao_hub.Drawn]]:
+    """(name, plan, what was drawn) of each finished round."""
+    history = History(session.store)
+    found = history.find(run)
+    plan = tao_hub.load_plan(found["plan"])
+    part = session.slice(plan.suite_ref, plan.split, plan.prompts)
+    for done in history.rounds(found["id"]):
+        if done["after"] is not None:
+            yield f"round {done['number']}", plan, drawn_in(session, "", plan, part, done)
+
+
+def fresh(session: Any, plan: tao_hub.Plan) -> Iterator[tuple[str, tao_hub.Plan, tao_hub.Drawn]]:
+    """(name, plan, what was drawn) of round 1 of each variation."""
+    for name, variation in variations(plan):
+        yield name, variation, drawn(session, variation)
 
 
 def variations(plan: tao_hub.Plan) -> Iterator[tuple[str, tao_hub.Plan]]:
@@ -52,11 +76,11 @@ def variations(plan: tao_hub.Plan) -> Iterator[tuple[str, tao_hub.Plan]]:
         yield f"without {made.strategy}", plan.model_copy(update={"combine": rest})
 
 
-def counts(session: Any, plan: tao_hub.Plan, gold: dict[str, Any]) -> dict[str, Any]:
+def counts(groups: Iterable[Any], plan: tao_hub.Plan, gold: dict[str, Any]) -> dict[str, Any]:
     """Of the round's answers: fields learnt, right ones among them, and exactly right records."""
     options = plan.train.options
     learnt, exact = [], []
-    for _, group in drawn(session, plan).groups(session):
+    for _, group in groups:
         best = group.best()
         if best is None:
             continue
