@@ -12,7 +12,8 @@ the loop of a model card: batches of `--batch` in the order given, padded to the
 same with `--group` responses a prompt, which read it once; beside the plain loop, our own way with each text whole
 (`alone`). **Training**: tokenized
 pairs (the words of the better response tell it), one pass, the same optimizer and schedule; TRL with its own collation,
-without gradient checkpointing and in float32, as ours. The sides take turns; the medians of the repeats count. Beside
+without gradient checkpointing, as ours, and in the same precision (its default is bfloat16 products, too, which ours
+are where the processor has them). The sides take turns; the medians of the repeats count. Beside
 them: the largest difference of scores, and the loss on held-out pairs before and after both trainings.
 """
 
@@ -32,6 +33,7 @@ from typing import Any
 import torch
 import transformers
 from clock import Clock
+from tao_reward_model.encoder import half
 from tao_reward_model.trained import bases, folder
 from tao_reward_model.trained.fit import RATES, WARMUP, Item, fit
 from tao_reward_model.trained.forward import logits
@@ -125,7 +127,7 @@ def train_trl(name: str, items: Sequence[Item], args: argparse.Namespace, work: 
     config = RewardConfig(
         str(work), num_train_epochs=1, learning_rate=rate, lr_scheduler_type="linear", max_grad_norm=1.0,
         warmup_steps=math.ceil(WARMUP * len(items) / args.batch), per_device_train_batch_size=args.batch,
-        weight_decay=0.01, center_rewards_coefficient=0.01, use_cpu=True, bf16=False, gradient_checkpointing=False,
+        weight_decay=0.01, center_rewards_coefficient=0.01, use_cpu=True, bf16=half(), gradient_checkpointing=False,
         max_length=None, report_to="none", save_strategy="no", disable_tqdm=True, seed=0, logging_steps=1,
     )  # fmt: skip
     rows = [{"chosen_ids": i.tokens[0].ids, "rejected_ids": i.tokens[1].ids} for i in items]

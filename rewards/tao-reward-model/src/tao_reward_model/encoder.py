@@ -54,6 +54,14 @@ class Encoder:
         self._model = None
 
 
+def half() -> bool:
+    """Whether a processor is to multiply in bfloat16: it does so natively, and `TAO_HUB_DTYPE` forbids it not."""
+    import torch
+
+    native: bool = getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()
+    return native and os.environ.get("TAO_HUB_DTYPE") in (None, "", "auto", "bfloat16")
+
+
 @functools.lru_cache(maxsize=2)
 def _load(path: str) -> Any:
     """The model; rewards and strategies that use the same one share it."""
@@ -64,8 +72,9 @@ def _load(path: str) -> Any:
     drawn = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # the command line draws its own
     try:
-        fast = torch.cuda.is_available() or getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()
-        dtype = os.environ.get("TAO_HUB_DTYPE") or ("bfloat16" if fast else "float32")
+        asked = os.environ.get("TAO_HUB_DTYPE", "auto")
+        fast = "bfloat16" if torch.cuda.is_available() or half() else "float32"
+        dtype = fast if asked in ("", "auto") else asked
         return SentenceTransformer(path, local_files_only=Path(path).is_dir(), model_kwargs={"dtype": dtype})
     finally:
         if drawn:

@@ -17,6 +17,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 
 from tao_hub import Progress
 
+from ..encoder import half
 from .bases import head_of
 from .layout import Tokens
 from .losses import batch_of_heads, heads_loss
@@ -136,6 +137,7 @@ def fit(
 
 
 def _arguments(options: TrainOptions, count: int, rate: float, seed: int, work: Path) -> TrainingArguments:
+    on_gpu = options.device != "cpu" and torch.cuda.is_available()
     return TrainingArguments(
         output_dir=str(work),
         num_train_epochs=options.epochs,
@@ -147,8 +149,8 @@ def _arguments(options: TrainOptions, count: int, rate: float, seed: int, work: 
         weight_decay=0.01,
         max_grad_norm=1.0,
         seed=seed,
-        use_cpu=options.device == "cpu" or not torch.cuda.is_available(),
-        bf16=options.device != "cpu" and torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
+        use_cpu=not on_gpu,
+        bf16=torch.cuda.is_bf16_supported() if on_gpu else half(),  # products only: weights and loss stay float32
         logging_steps=1,
         logging_nan_inf_filter=False,
         save_strategy="no",
