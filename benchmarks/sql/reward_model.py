@@ -25,15 +25,15 @@ from contextlib import closing
 from pathlib import Path
 
 import base
+import judged
 from picking import against, gain, mean, pairs_right, picked, value, ways
 from tao_demo import make_backoffice
 from tao_demo.office.grammar import draw
 from tao_demo.office.plan import MAX_TOKENS, plan
-from tao_demo.office.suite import TINY, Backoffice, database
+from tao_demo.office.suite import TINY, database
 
 import tao_hub
 from tao_hub import Group, Ref, Sampling, Session
-from tao_hub.overlap import Known
 
 OFFICE = Ref("backoffice")
 RIGHT = {"name": "sql/match", "label": "right", "options": {"semantics": "strict", "workers": 2}}
@@ -51,27 +51,19 @@ def questions(out: Path, train: int, held: int, seed: int = 11) -> None:
     None has the words, nearly the words or the query of a question of the suite, nor a composition that the seed pairs
     must not have either: the suite's test and prompts have those.
     """
-    suite, size = Backoffice(), train + held
-    splits = {split: list(suite.prompts(split)) for split in suite.splits()}
-    near = [Known(), *(Known((p.id, p.text) for p in prompts) for prompts in splits.values())]  # each by itself
-    asked = {make_backoffice.normalised(p.text) for prompts in splits.values() for p in prompts}
-    queries = {row["query"] for rows in make_backoffice.make(database()).values() for row in rows}
-    queries |= {query for p in splits["human"] for query in p.reference}
+    asked = judged.Asked()
     rng, repeated = random.Random(f"other/{seed}"), 0
     rows: list[dict[str, str]] = []
     with closing(sqlite3.connect(database())) as db:
-        while len(rows) < size:
+        while len(rows) < train + held:
             made = draw(rng)
-            text = make_backoffice.normalised(made.text)
             if make_backoffice.unseen(made) or not make_backoffice.answerable(db, made):
                 continue
-            if text in asked or made.sql in queries or any(known.find(made.text) for known in near):
+            if asked.repeats(made.text, made.sql):
                 repeated += 1
                 continue
-            row = {"id": f"other-{len(rows):04}", "question": made.text, "query": made.sql}
-            asked.add(text)
-            near[0].add(row["id"], made.text)
-            rows.append(row)
+            asked.add(made.text)
+            rows.append({"id": f"other-{len(rows):04}", "question": made.text, "query": made.sql})
     folder = Path(others(out).options["path"])
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -94,6 +86,18 @@ def judged_run(session: Session, out: Path, policy: str, options: argparse.Names
     suite = {"suite": others(out).name, "suite_options": dict(others(out).options), "split": "train"}
     asked = {**like, **suite, "rewards": [RIGHT], "train": train, "eval": measured, "allow_labels": True}
     return tao_hub.tune(session, tao_hub.load_plan(asked), command="benchmarks/sql/reward_model.py")
+
+
+def with_golds(session: Session, out: Path, run: str, copies: int) -> Path:
+    """The run's questions as a file for `--data`: beside the wrong candidates the query that judged them, and `copies`
+    of each question with other values."""
+    suite, _ = session.suite(others(out))
+    golds = {p.text: str(p.reference) for p in suite.prompts("train")}
+    file = out / "judged.jsonl"
+    held = [p.text for p in suite.prompts("held")]
+    rows = judged.write(file, list(tao_hub.run_groups(session, run)), golds, held, copies)
+    print(f"{file.name}: {rows} rows of {len(golds)} labelled questions")
+    return file
 
 
 def train_reward(out: Path, runs: Sequence[str], name: str, more: Sequence[str]) -> Path:
@@ -147,7 +151,8 @@ def tune(session: Session, out: Path, options: argparse.Namespace) -> None:
     same candidates, drawn and scored once per seed."""
     runs: dict[str, list[str]] = {arm: [] for arm in options.arms}
     for seed in options.seeds:
-        like = plan(rounds=1, seed=seed, prompts=options.prompts, limit=options.limit, n=options.n).as_dict()
+        asked_for = {"prompts": options.prompts, "limit": options.limit, "n": options.n, "epochs": options.epochs}
+        like = plan(rounds=1, seed=seed, **asked_for).as_dict()
         for arm in options.arms:
             rewards = [like["rewards"][0]]
             for label, ref in opinions(out / options.model).items():
@@ -198,11 +203,13 @@ def main() -> None:
     parser.add_argument("--train", type=int, default=1200, help="other questions that are learnt from")
     parser.add_argument("--held", type=int, default=300, help="other questions that are kept to choose by")
     parser.add_argument("--choose", action="store_true", help="pick: on those")
+    parser.add_argument("--copies", type=int, default=0, help="train: gold queries join in, with so many other values")
     parser.add_argument("--model", default="rm", help="folder in --out")
     parser.add_argument("--n", type=int, default=8)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
-    parser.add_argument("--prompts", type=int, default=1000)
+    parser.add_argument("--prompts", type=int, default=800)
+    parser.add_argument("--epochs", type=float, default=4, help="tune: of the update")
     parser.add_argument("--limit", type=int, help="only so many questions of what is measured")
     parser.add_argument("--run", default="", help="recycle: whose tuned policy; default: the newest run's")
     given = sys.argv[1:]
@@ -220,7 +227,8 @@ def main() -> None:
                 before, after = base.item_means(session, [run], split)
                 told = f"{mean(before):.1%} → {mean(after):.1%} {against(before, after)}"
                 print(f"the base having learnt its own right answers: {split} {told}")
-        train_reward(out, [run], options.model, options.more)
+            data = ["--data", str(with_golds(session, out, run, options.copies))] if options.copies else []
+        train_reward(out, [run], options.model, [*data, *options.more])
     elif options.what == "recycle":
         recycle(out, options)
     else:
