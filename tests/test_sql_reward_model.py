@@ -56,7 +56,7 @@ def test_a_pick_is_the_first_best_candidate_and_mended_ones_only_where_they_coun
     told = [("SELECT 1", (), 0.2, 0.0), ("SELECT 22", (), 0.9, 0.0), ("SELECT 3", (1,), 0.95, 1.0)]
     group = Group(
         prompt, tuple(Candidate(prompt.digest, sql, parents=parents) for sql, parents, _, _ in told),
-        tuple({"rm": Score(rm), "right": Score(right)} for _, _, rm, right in told),
+        tuple({"rm": Score(rm), "executes": Score(1.0), "right": Score(right)} for _, _, rm, right in told),
     )  # fmt: skip
     ways = script.ways({"consistency": 1.0, "rm": 1.0, "schema": 1.0})
     assert script.picked([group], ways["rm"], mended=False) == [0.0]

@@ -48,18 +48,21 @@ def ways(weights: Mapping[str, float], seed: int = 0) -> dict[str, Key]:
     }  # fmt: skip
 
 
+def choices(group: Group, mended: bool) -> list[int]:
+    """The candidates that may be picked: those that run, if one does, whoever picks."""
+    some = [i for i, c in enumerate(group.candidates) if mended or not c.parents]
+    return [i for i in some if value("executes")(group, i) == 1.0] or some
+
+
 def picked(groups: Sequence[Group], key: Key, mended: bool) -> list[float]:
     """1.0 per group whose first best candidate is right."""
-    found = []
-    for group in groups:
-        some = [i for i, c in enumerate(group.candidates) if mended or not c.parents]
-        found.append(max(0.0, value("right")(group, max(some, key=lambda i: key(group, i)))))
-    return found
+    best = (max(choices(group, mended), key=lambda i, g=group: key(g, i)) for group in groups)
+    return [max(0.0, value("right")(group, i)) for group, i in zip(groups, best)]
 
 
 def pairs_right(group: Group, label: str, mended: bool) -> float | None:
     """Share of a group's pairs of a right and a wrong candidate that the label's scores put in order; ties are half."""
-    some = {c.response: i for i, c in enumerate(group.candidates) if mended or not c.parents}.values()
+    some = {group.candidates[i].response: i for i in choices(group, mended)}.values()
     right, wrong = ([value(label)(group, i) for i in some if value("right")(group, i) == v] for v in (1.0, 0.0))
     found = [(a > b) + 0.5 * (a == b) for a in right for b in wrong]
     return mean(found) if found else None

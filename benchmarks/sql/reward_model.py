@@ -37,8 +37,8 @@ from tao_hub import Group, Ref, Sampling, Session
 
 OFFICE = Ref("backoffice")
 RIGHT = {"name": "sql/match", "label": "right", "options": {"semantics": "strict", "workers": 2}}
-RECIPE = ["--loss", "bce", "--epochs", "4", "--learning-rate", "3e-4"]  # chosen on held-out other questions
-WEIGHTS = {"consistency": 1.0, "rm": 8.0, "schema": 8.0}  # that of rm: chosen there, too
+RECIPE = ["--loss", "bce", "--epochs", "2", "--learning-rate", "1e-3", "--batch-size", "16", "--max-length", "128"]
+WEIGHTS = {"consistency": 1.0, "rm": 4.0, "schema": 8.0}  # recipe and weight of rm: chosen on held-out other questions
 ARMS = {
     "consistency": ("consistency",), "consistency+rm": ("consistency", "rm"),
     "consistency+schema": ("consistency", "schema"), "all": ("consistency", "rm", "schema"),
@@ -88,16 +88,19 @@ def judged_run(session: Session, out: Path, policy: str, options: argparse.Names
     return tao_hub.tune(session, tao_hub.load_plan(asked), command="benchmarks/sql/reward_model.py")
 
 
-def with_golds(session: Session, out: Path, run: str, copies: int) -> Path:
-    """The run's questions as a file for `--data`: beside the wrong candidates the query that judged them, and `copies`
-    of each question with other values."""
+def with_golds(session: Session, out: Path, runs: Sequence[str], copies: int) -> list[str]:
+    """The runs' questions as a source of train-reward: beside the wrong candidates the query that judged them, and
+    `copies` of each question with other values."""
+    if not copies:
+        return []
     suite, _ = session.suite(others(out))
     golds = {p.text: str(p.reference) for p in suite.prompts("train")}
     file = out / "judged.jsonl"
     held = [p.text for p in suite.prompts("held")]
-    rows = judged.write(file, list(tao_hub.run_groups(session, run)), golds, held, copies)
+    groups = [group for run in runs for group in tao_hub.run_groups(session, run)]
+    rows = judged.write(file, groups, golds, held, copies)
     print(f"{file.name}: {rows} rows of {len(golds)} labelled questions")
-    return file
+    return ["--data", str(file)]
 
 
 def train_reward(out: Path, runs: Sequence[str], name: str, more: Sequence[str]) -> Path:
@@ -113,7 +116,7 @@ def train_reward(out: Path, runs: Sequence[str], name: str, more: Sequence[str])
 def opinions(model: Path) -> dict[str, Ref]:
     """Rewards by label: the model of verdicts, and those that ask no model."""
     rm = Ref("model/preference", {"model": str(model.resolve()), "scale": "probability"})
-    return {"rm": rm, **{name: Ref(f"sql/{name}", {"workers": 2}) for name in ("consistency", "schema")}}
+    return {"rm": rm, **{name: Ref(f"sql/{name}", {"workers": 2}) for name in ("executes", "consistency", "schema")}}
 
 
 def candidates(
@@ -154,10 +157,11 @@ def tune(session: Session, out: Path, options: argparse.Namespace) -> None:
         asked_for = {"prompts": options.prompts, "limit": options.limit, "n": options.n, "epochs": options.epochs}
         like = plan(rounds=1, seed=seed, **asked_for).as_dict()
         for arm in options.arms:
-            rewards = [like["rewards"][0]]
+            rewards = []
             for label, ref in opinions(out / options.model).items():
-                weight = WEIGHTS[label] if label in ARMS[arm] else 0.0
-                rewards.append({"name": ref.name, "label": label, "weight": weight, "options": dict(ref.options)})
+                weight, gate = (WEIGHTS[label] if label in ARMS[arm] else 0.0), 1.0 if label == "executes" else None
+                use = {"name": ref.name, "label": label, "weight": weight, "gate": gate, "options": dict(ref.options)}
+                rewards.append(use)
             asked = tao_hub.load_plan({**like, "rewards": rewards})
             runs[arm].append(tao_hub.tune(session, asked, command="benchmarks/sql/reward_model.py tune"))
             print(json.dumps({"seed": seed, "arm": arm, "run": runs[arm][-1]}), flush=True)
@@ -177,18 +181,20 @@ def recycle(out: Path, options: argparse.Namespace) -> None:
     with opened(out) as session:
         tuned = tao_hub.run_report(session, options.run).data["tuned"]["policy"]
         runs = [judged_run(session, out, policy, options) for policy in ("", tuned)]
-    train_reward(out, runs, "rm-2", options.more)
-    rewards = {name: opinions(out / name)["rm"] for name in (options.model, "rm-2")}
+        data = with_golds(session, out, runs, options.copies)
+    train_reward(out, runs, "rm-2", [*data, *options.more])
+    names = (options.model, "rm-2")
+    rewards = {**{name: opinions(out / name)["rm"] for name in names}, "executes": opinions(out)["executes"]}
     with opened(out) as session:
         for suite, split in ((others(out), "held"), (OFFICE, "dev")):
             groups = candidates(session, suite, split, tuned, rewards, options)
             for mended in (False, True):
-                ordered = [[pairs_right(g, name, mended) for g in groups] for name in rewards]
+                ordered = [[pairs_right(g, name, mended) for g in groups] for name in names]
                 both = [(one, two) for one, two in zip(*ordered) if one is not None and two is not None]
                 one, two = ([pair[i] for pair in both] for i in (0, 1))
                 print(f"{split}, {len(groups)} questions{', mended ones among them' * mended}: pairs in order "
                       f"{mean(one):.1%} → {mean(two):.1%} {gain(one, two)}, {len(both)} questions")  # fmt: skip
-                top = [picked(groups, value(name), mended) for name in rewards]
+                top = [picked(groups, value(name), mended) for name in names]
                 print(f"  picked right {mean(top[0]):.1%} → {mean(top[1]):.1%} {against(*top)}", flush=True)
 
 
@@ -203,7 +209,7 @@ def main() -> None:
     parser.add_argument("--train", type=int, default=1200, help="other questions that are learnt from")
     parser.add_argument("--held", type=int, default=300, help="other questions that are kept to choose by")
     parser.add_argument("--choose", action="store_true", help="pick: on those")
-    parser.add_argument("--copies", type=int, default=0, help="train: gold queries join in, with so many other values")
+    parser.add_argument("--copies", type=int, default=2, help="of a labelled question, other values in; 0: runs alone")
     parser.add_argument("--model", default="rm", help="folder in --out")
     parser.add_argument("--n", type=int, default=8)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
@@ -227,7 +233,7 @@ def main() -> None:
                 before, after = base.item_means(session, [run], split)
                 told = f"{mean(before):.1%} → {mean(after):.1%} {against(before, after)}"
                 print(f"the base having learnt its own right answers: {split} {told}")
-            data = ["--data", str(with_golds(session, out, run, options.copies))] if options.copies else []
+            data = with_golds(session, out, [run], options.copies)
         train_reward(out, [run], options.model, [*data, *options.more])
     elif options.what == "recycle":
         recycle(out, options)
