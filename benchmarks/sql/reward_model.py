@@ -18,7 +18,6 @@ import json
 import random
 import shutil
 import sqlite3
-import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import closing
@@ -34,6 +33,7 @@ from tao_demo.office.suite import TINY, database
 
 import tao_hub
 from tao_hub import Group, Ref, Sampling, Session
+from tao_hub.cli import cli
 
 OFFICE = Ref("backoffice")
 RIGHT = {"name": "sql/match", "label": "right", "options": {"semantics": "strict", "workers": 2}}
@@ -104,12 +104,12 @@ def with_golds(session: Session, out: Path, runs: Sequence[str], copies: int) ->
 
 
 def train_reward(out: Path, runs: Sequence[str], name: str, more: Sequence[str]) -> Path:
-    """The command itself, in a process of its own."""
+    """The command `tao-hub train-reward` itself."""
     model = out / name
     shutil.rmtree(model, ignore_errors=True)
     asked = ["--store", out / "tao-hub.db", "--out", model, "--base", TINY, "--reward", RIGHT["label"]]
     asked += ["--drop-overlap", *(text for run in runs for text in ("--from-run", run)), *RECIPE, *more]
-    subprocess.run([sys.executable, "-m", "tao_hub.cli", "train-reward", *map(str, asked)], check=True)
+    cli.main(["train-reward", *map(str, asked)], standalone_mode=False)
     return model
 
 
@@ -191,9 +191,11 @@ def recycle(out: Path, options: argparse.Namespace) -> None:
             for mended in (False, True):
                 ordered = [[pairs_right(g, name, mended) for g in groups] for name in names]
                 both = [(one, two) for one, two in zip(*ordered) if one is not None and two is not None]
-                one, two = ([pair[i] for pair in both] for i in (0, 1))
-                print(f"{split}, {len(groups)} questions{', mended ones among them' * mended}: pairs in order "
-                      f"{mean(one):.1%} → {mean(two):.1%} {gain(one, two)}, {len(both)} questions")  # fmt: skip
+                told = f"{split}{', mended ones among them' * mended}: {len(both)} of {len(groups)} questions with pairs"
+                if both:
+                    one, two = ([pair[i] for pair in both] for i in (0, 1))
+                    told += f", in order {mean(one):.1%} → {mean(two):.1%} {gain(one, two)}"
+                print(told)
                 top = [picked(groups, value(name), mended) for name in names]
                 print(f"  picked right {mean(top[0]):.1%} → {mean(top[1]):.1%} {against(*top)}", flush=True)
 
