@@ -191,7 +191,7 @@ def recycle(out: Path, options: argparse.Namespace) -> None:
             for mended in (False, True):
                 ordered = [[pairs_right(g, name, mended) for g in groups] for name in names]
                 both = [(one, two) for one, two in zip(*ordered) if one is not None and two is not None]
-                told = f"{split}{', mended ones among them' * mended}: {len(both)} of {len(groups)} questions with pairs"
+                told = f"{split}{', mended ones, too' * mended}: {len(both)} of {len(groups)} questions with pairs"
                 if both:
                     one, two = ([pair[i] for pair in both] for i in (0, 1))
                     told += f", in order {mean(one):.1%} → {mean(two):.1%} {gain(one, two)}"
