@@ -26,7 +26,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / "sql"))
     database.cache_clear()
     yield importlib.import_module("reward_model")
-    for name in ("reward_model", "picking", "base"):
+    for name in ("reward_model", "picking", "judged", "base"):
         sys.modules.pop(name, None)
     database.cache_clear()
 
@@ -58,7 +58,7 @@ def test_a_pick_is_the_first_best_candidate_and_mended_ones_only_where_they_coun
         prompt, tuple(Candidate(prompt.digest, sql, parents=parents) for sql, parents, _, _ in told),
         tuple({"rm": Score(rm), "executes": Score(1.0), "right": Score(right)} for _, _, rm, right in told),
     )  # fmt: skip
-    ways = script.ways({"consistency": 1.0, "rm": 1.0, "schema": 1.0})
+    ways = importlib.import_module("picking").ways({"consistency": 1.0, "rm": 1.0, "schema": 1.0})
     assert script.picked([group], ways["rm"], mended=False) == [0.0]
     assert script.picked([group], ways["rm"], mended=True) == [1.0]
     assert script.picked([group], ways["shortest"], mended=True) == [0.0]
@@ -82,7 +82,7 @@ def test_the_steps_run_one_after_another_at_a_small_size(
     assert {source["name"].rsplit("/")[-1] for source in metrics["sources"]} == {"judged", "right"}
     assert metrics["contract"]["layout"] == "chat"
     assert metrics["contamination"]["suites"]["demo/backoffice:test"] == 500
-    assert "8 questions, best of 4 and mended ones" in step("pick")
+    assert "dev and test, best of 4, mended ones, too: 8 questions" in step("pick")
     lines = [json.loads(line) for line in step("tune", "--arms", "consistency", "consistency+rm").splitlines()]
     last = next(line for line in lines if line.get("arm") == "consistency+rm" and line.get("split") == "test")
     assert last["over consistency"]

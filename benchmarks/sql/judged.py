@@ -5,6 +5,7 @@ Used by reward_model.py beside it.
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,7 +14,8 @@ from random import Random
 
 import base
 from tao_demo import make_backoffice
-from tao_demo.office.suite import Backoffice, database
+from tao_demo.office.grammar import Question
+from tao_demo.office.suite import HERE, Backoffice, database
 from tao_reward_sql.values import vary
 
 from tao_hub import Candidate, Group, Hub, Prompt, Ref, Reward, Score
@@ -108,3 +110,14 @@ def _value(score: float | Score) -> float | None:
 def _asked(prompt: Prompt, text: str, gold: str) -> Prompt:
     changed = base.with_text(prompt, text)
     return Prompt(changed.messages, reference=gold)
+
+
+def by_composition(groups: Sequence[Group]) -> dict[str, list[Group]]:
+    """The test's groups whose compositions the labelled questions may have, and those whose they must not."""
+    lines = gzip.decompress((HERE / "test.jsonl.gz").read_bytes()).splitlines()
+    rows = map(json.loads, lines)
+    shape = {row["question"]: Question(row["question"], row["query"], row["composition"]) for row in rows}
+    found: dict[str, list[Group]] = {"test, labelled compositions": [], "test, other compositions": []}
+    for group in groups:
+        found[list(found)[make_backoffice.unseen(shape[group.prompt.text])]].append(group)
+    return found

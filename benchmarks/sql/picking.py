@@ -80,3 +80,16 @@ def mean(values: Sequence[float]) -> float:
 def gain(before: Sequence[float], after: Sequence[float]) -> str:
     d = paired_delta(before, after)
     return f"{d.delta:+.1%} [{d.low:.1%}, {d.high:.1%}] p {d.p:.2g}"
+
+
+def compared(groups: Sequence[Group], title: str, weights: Mapping[str, float], mended: bool) -> None:
+    """Print how often each way picks right, what "rm" and "all" add to each, and what the model adds to the others."""
+    able = picked(groups, value("right"), mended)
+    pairs = [share for g in groups if (share := pairs_right(g, "rm", mended)) is not None]
+    told = f"{mean(pairs):.1%} of {len(pairs)} questions' pairs in order by rm" if pairs else "no pairs"
+    print(f"{title}: {len(groups)} questions, a right one among them {mean(able):.1%}, {told}")
+    hits = {name: picked(groups, key, mended) for name, key in ways(weights).items()}
+    for name, own in hits.items():
+        more = "".join(f" | {other} {against(own, hits[other])}" for other in ("rm", "all") if name != other)
+        print(f"{name:20} {mean(own):.1%}{more}")
+    print(f"consistency+rm over consistency {against(hits['consistency'], hits['consistency+rm'])}")

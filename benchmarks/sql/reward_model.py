@@ -25,7 +25,7 @@ from pathlib import Path
 
 import base
 import judged
-from picking import against, gain, mean, pairs_right, picked, value, ways
+from picking import against, compared, gain, mean, pairs_right, picked, value
 from tao_demo import make_backoffice
 from tao_demo.office.grammar import draw
 from tao_demo.office.plan import MAX_TOKENS, plan
@@ -138,15 +138,13 @@ def pick(session: Session, out: Path, options: argparse.Namespace) -> None:
     """Strict accuracy of the picked candidates; the model's (and all) against each other way, paired."""
     places = [(others(out), "held")] if options.choose else [(OFFICE, "dev"), (OFFICE, "test")]
     rewards = opinions(out / options.model)
-    groups = [g for suite, split in places for g in candidates(session, suite, split, str(TINY), rewards, options)]
-    for mended in (False, True):
-        able = picked(groups, value("right"), mended)
-        print(f"{len(groups)} questions, best of {options.n}{' and mended ones' * mended}, "
-              f"a right one among them {mean(able):.1%}")  # fmt: skip
-        hits = {name: picked(groups, key, mended) for name, key in ways(WEIGHTS).items()}
-        for name, own in hits.items():
-            told = "".join(f" | {other} {against(own, hits[other])}" for other in ("rm", "all") if name != other)
-            print(f"{name:20} {mean(own):.1%}{told}")
+    parts = {split: candidates(session, suite, split, str(TINY), rewards, options) for suite, split in places}
+    if "test" in parts:
+        parts |= judged.by_composition(parts["test"])
+        parts["dev and test"] = parts["dev"] + parts["test"]
+    for name, groups in parts.items():
+        for mended in (False, True) if groups else ():
+            compared(groups, f"{name}, best of {options.n}{', mended ones, too' * mended}", WEIGHTS, mended)
 
 
 def tune(session: Session, out: Path, options: argparse.Namespace) -> None:
