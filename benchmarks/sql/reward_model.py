@@ -83,6 +83,8 @@ def judged_run(session: Session, out: Path, policy: str, options: argparse.Names
     like = plan(policy, rounds=1, prompts=options.train, n=options.n, lora=False).as_dict()
     measured = [{**use, "suite": OFFICE.name, "limit": options.limit} for use in like["eval"]]
     train = {**like["train"], "min_total": 1.0}
+    if policy:  # of a tuned policy only the candidates are wanted
+        train["options"] = {**train["options"], "epochs": 1}
     suite = {"suite": others(out).name, "suite_options": dict(others(out).options), "split": "train"}
     asked = {**like, **suite, "rewards": [RIGHT], "train": train, "eval": measured, "allow_labels": True}
     return tao_hub.tune(session, tao_hub.load_plan(asked), command="benchmarks/sql/reward_model.py")
