@@ -40,16 +40,15 @@ class Known:
             self._index[gram].append(name)
 
     def find(self, text: str) -> str:
-        """The id of a text that equals or nearly equals this one, "" if there is none."""
+        """The id of a text that equals this one, else of the one nearest to it, "" if none is near."""
         tokens = words(text)
         if tokens in self._exact:
             return self._exact[tokens]
         grams = _shingles(tokens)
         shared = Counter(other for gram in grams for other in self._index.get(gram, ()))
-        for other, count in shared.most_common(1):
-            if count / (len(grams) + self._sizes[other] - count) >= self.near:
-                return other
-        return ""
+        alike = {other: count / (len(grams) + self._sizes[other] - count) for other, count in shared.items()}
+        nearest = max(alike, key=lambda other: alike[other], default="")
+        return nearest if nearest and alike[nearest] >= self.near else ""
 
 
 def find_overlap(

@@ -171,6 +171,14 @@ def test_overlap_is_exact_or_near_and_knows_which_prompt_repeats_which() -> None
     assert find_overlap(tuning, held_out) == {"same": "t1", "near": "t1", "short-same": "t2"}
 
 
+def test_a_long_text_that_shares_more_words_does_not_hide_the_one_that_is_near() -> None:
+    asked = "please tell me how many of the orders of last year were paid for in the month after they were placed"
+    near = asked.replace("please tell me ", "")  # fewer shared shingles than the long text has, of far fewer in all
+    long = asked + " " + " ".join(f"and another word {i}" for i in range(40))
+    assert find_overlap([("asked", asked)], [("long", long), ("near", near)]) == {"asked": "near"}
+    assert find_overlap([("asked", asked)], [("long", long)]) == {}
+
+
 def overlapping(folder: Path) -> Path:
     more = [{"prompt": "Quite another message"}, {"id": "again", "prompt": "test  0!"}, {"id": "near", "prompt": LONG}]
     exam = {"t0": "Test 0", "t1": f"{LONG}!!", "t2": LONG.replace("Dear", "Dearest")}
