@@ -103,6 +103,10 @@ class Training(_Table):
     min_total: float | None = pydantic.Field(default=None, description="least total of a candidate that is learnt from")
     start: str = pydantic.Field(default="base", pattern="^(base|current)$", description="weights an update starts from")
 
+    def options_in(self, number: int) -> dict[str, Any]:
+        """The trainer's options in a round."""
+        return {**self.options, **(self.later if number > 1 else {})}
+
 
 class EvalUse(_Table):
     """Splits that are measured after each round; `sealed` ones only base and the last round."""

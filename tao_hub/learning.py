@@ -80,7 +80,7 @@ def update(
     `max_examples` bounds what one task gives.
     """
     history, origin = History(session.store), start if plan.train.start == "base" else before
-    trainer_ref = session.hub.resolve("trainer", Ref(plan.train.name, _options(session, plan, number)))
+    trainer_ref = trainer_of(session, plan, number)
     online = session.hub.trainer(trainer_ref).online
     total = blake2b(canonical_json(_made_by(session, trainer_ref, origin, drawn, online)).encode(), digest_size=16)
     counted = [_count(session, one, total.update) for one in drawn]
@@ -203,9 +203,9 @@ def models_folder(session: Session) -> Path:
     return path.parent / f"{path.stem}-models"
 
 
-def _options(session: Session, plan: Plan, number: int) -> dict[str, Any]:
-    """The trainer's options in a round, with the plan's seed where the trainer has one and the plan names none."""
-    options = {**plan.train.options, **(plan.train.later if number > 1 else {})}
+def trainer_of(session: Session, plan: Plan, number: int) -> Ref:
+    """The trainer of a round, with the plan's seed where the trainer has one and the plan names none."""
+    options = plan.train.options_in(number)
     if "seed" in session.hub.find("trainer", plan.train.name).load().Options.model_fields:
         options.setdefault("seed", plan.seed)
-    return options
+    return session.hub.resolve("trainer", Ref(plan.train.name, options))

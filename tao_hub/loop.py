@@ -12,7 +12,7 @@ from .config import EvalUse, Plan, opened_name
 from .exploring import ways
 from .guards import check, tuning_slice
 from .history import Eval, History
-from .learning import Drawn, update
+from .learning import Drawn, trainer_of, update
 from .session import Policy, Session
 from .stages import combine, generate, score
 from .stats import alpha_spent
@@ -108,6 +108,8 @@ def tune(session: Session, plan: Plan, *, run: str = "", command: str = "") -> s
 
     began, plan = time.monotonic(), fitted(plan)
     check(session, plan)
+    for number in range(1, min(plan.rounds, 2) + 1):  # from round 2 on it has the options of round 2
+        session.hub.trainer(trainer_of(session, plan, number))  # a wrong option is told now, not after hours of drawing
     name = run or run_name(plan)
     history = History(session.store)
     row = history.begin(name, plan.as_dict(), command, describe(session.hub))
@@ -230,7 +232,8 @@ def measure(
     for (_, most), together in alike.items():
         suite = suite_of(plan, together[0])
         parts = [session.slice(suite, use.split, use.limit) for use in together]
-        generate(session, parts, policy, way, Sampling(0.0, most), 1, suite)
+        if len(parts) > 1:
+            generate(session, parts, policy, way, Sampling(0.0, most), 1, suite)
     return [
         evaluate(
             session, suite_of(plan, use), use.split, policy, run=run, label=label, number=number, strategy=way,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, cast
@@ -63,7 +63,7 @@ def generate(
     return member
 
 
-def _chunks(session: Session, parts: Sequence[Slice], owed: Collection[int], steps: int) -> Iterator[Sequence[int]]:
+def _chunks(session: Session, parts: Sequence[Slice], owed: Mapping[int, int], steps: int) -> Iterator[Sequence[int]]:
     """Owed prompts in chunks of like size. Deterministic runs repeat whole chunks of the full list, so batches never
     change."""
     size = max(1, CHUNK // steps)
@@ -72,7 +72,7 @@ def _chunks(session: Session, parts: Sequence[Slice], owed: Collection[int], ste
         return
     everything = list(dict.fromkeys(row for part in parts for row, _ in session.store.prompts(part)))
     for chunk in _even(everything, size):
-        if not set(owed).isdisjoint(chunk):
+        if not owed.keys().isdisjoint(chunk):
             yield chunk
 
 

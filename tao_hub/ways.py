@@ -54,6 +54,8 @@ def comparison(session: Session, plan: Plan, ways: Ways, command: str = "") -> R
     if ways.options and not (ways.labels or ways.gold):
         raise UsageError("options of the supervised line's trainer need labels: --labels SPLIT or --gold FILE")
     labelled = [prompt for task in plan.by_task().values() for prompt in _labelled(session, task, ways)]
+    if labelled:
+        session.hub.trainer(_fine_tuning(session, plan, ways.options))
     wider = with_n(plan, ways.best_of).by_task() if ways.best_of else {}
     name = tune(session, plan, command=command)
     run = History(session.store).find(name)["id"]

@@ -21,3 +21,16 @@ class Majority(tao_hub.Trainer):
 def register_trainers(register):
     register("majority", Majority)
 '''
+
+# The same with options; it remembers those it was called with.
+WITH_OPTIONS = (
+    SOURCE.replace("CALLS = []", "CALLS = []\nSEEN = []")
+    .replace("CALLS.append(start)", "SEEN.append((self.options.epochs, self.options.min_parts))")
+    .replace(
+        '    """The most frequent',
+        """    class Options(tao_hub.Options):
+        min_parts: dict = {}
+        epochs: int = 1
+    \"\"\"The most frequent""",
+    )
+)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from conftest import Run, Site, hub_of, write_rows
-from learner import SOURCE
+from learner import SOURCE, WITH_OPTIONS
 
 import tao_hub
 from tao_hub import Candidate, Group, Message, Plan, Prompt, Ref, Sampling, Score, Session, UsageError, load_plan, tune
@@ -105,32 +105,31 @@ def test_the_same_tuning_again_does_nothing_and_more_rounds_go_on(site: Site, tm
         assert labels == ["base", "round 1", "round 3"]  # the sealed split is measured at base and at the end
 
 
-LESSONS = SOURCE.replace(
-    '    """The most frequent',
-    """    class Options(tao_hub.Options):
-        least: dict = {}
-        epochs: int = 1
-    def __init__(self, options=None):
-        super().__init__(options)
-        SEEN.append((self.options.epochs, self.options.least))
-    \"\"\"The most frequent""",
-).replace("CALLS = []", "CALLS = []\nSEEN = []")
-
-
 def test_options_of_the_trainer_may_be_others_from_round_2_on(site: Site, tmp_path: Path, data: Path) -> None:
-    train = {"name": "learner/majority", "options": {"epochs": 3, "least": {"regex": 0.1}},
-             "later": {"least": {"regex": 0.9, "length.all": 0.2}}}  # fmt: skip
-    point = site.add("learner", LESSONS)
+    train = {"name": "learner/majority", "options": {"epochs": 3, "min_parts": {"regex": 0.1}},
+             "later": {"min_parts": {"regex": 0.9, "length.all": 0.2}}}  # fmt: skip
+    point = site.add("learner", WITH_OPTIONS)
     with Session(tmp_path / "s.db", hub_of(point)) as session:
         asked = plan(data, rounds=3, train=train)
         tune(session, asked)
     seen = sys.modules[point.module].SEEN
-    in_turn = [(3, {"regex": 0.1}), (3, {"regex": 0.9, "length.all": 0.2})]
-    assert list(dict.fromkeys(map(str, seen))) == list(map(str, in_turn))
-    assert tao_hub.without(asked, "rules/regex").train.later == {"least": {"regex": 0.9, "length.all": 0.2}}
+    assert seen[:2] == [(3, {"regex": 0.1}), (3, {"regex": 0.9, "length.all": 0.2})]
+    assert set(map(str, seen[1:])) == {str(seen[1])}
+    assert tao_hub.without(asked, "rules/regex").train.later == {"min_parts": {"regex": 0.9, "length.all": 0.2}}
     named = plan(data, train=train, rewards=[{**asked.rewards[0].model_dump(), "label": "regex"}])
-    assert tao_hub.without(named, "regex").train.later == {"least": {"length.all": 0.2}}
+    assert tao_hub.without(named, "regex").train.later == {"min_parts": {"length.all": 0.2}}
     assert "later" not in plan(data).as_dict()["train"]  # plans from before it was there keep their digest
+
+
+@pytest.mark.parametrize("table", ["options", "later"])
+def test_a_wrong_option_of_the_trainer_is_told_before_anything_is_drawn(
+    site: Site, tmp_path: Path, data: Path, table: str
+) -> None:
+    with Session(tmp_path / "s.db", hub_of(site.add("learner", WITH_OPTIONS))) as session:
+        asked = plan(data, rounds=2, train={"name": "learner/majority", table: {"epoch": 3}})
+        with pytest.raises(UsageError, match="epoch"):
+            tune(session, asked)
+        assert session.store.one("SELECT count(*) FROM candidates") == (0,)
 
 
 COUNTED = """

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from conftest import Run, Site, hub_of, write_rows
-from learner import SOURCE
+from learner import SOURCE, WITH_OPTIONS
 from test_loop import settings, write_plan
 
 import tao_hub
@@ -67,18 +67,6 @@ def test_labels_can_lie_in_a_file_by_prompt_id(site: Site, tmp_path: Path, data:
     assert report["gap"][0]["value"] is None  # there is no gap to close
 
 
-WITH_OPTIONS = SOURCE.replace(
-    '    """The most frequent',
-    """    class Options(tao_hub.Options):
-        min_parts: dict = {}
-        epochs: int = 1
-    def __init__(self, options=None):
-        super().__init__(options)
-        SEEN.append((self.options.min_parts, self.options.epochs))
-    \"\"\"The most frequent""",
-).replace("CALLS = []", "CALLS = []\nSEEN = []")
-
-
 def test_the_supervised_line_learns_all_labels_with_options_of_its_own(
     site: Site, tmp_path: Path, data: Path, run: Run
 ) -> None:
@@ -87,9 +75,13 @@ def test_the_supervised_line_learns_all_labels_with_options_of_its_own(
     with Session(tmp_path / "s.db", hub_of(point)) as session:
         report = comparison(session, asked(data, train=train), Ways(labels="train", options={"epochs": 4})).data
         assert report["gap"][0]["of"] == "supervised on 12 labels, epochs = 4"
-        assert sys.modules[point.module].SEEN[-1] == ({}, 4)  # labels have no scores that could doubt them
+        assert sys.modules[point.module].SEEN[-1] == (4, {})  # labels have no scores that could doubt them
         with pytest.raises(UsageError, match="need labels: --labels SPLIT or --gold FILE"):
             comparison(session, asked(data, train=train), Ways(options={"epochs": 4}))
+    with Session(tmp_path / "other.db", hub_of(point)) as session:
+        with pytest.raises(UsageError, match="epoch"):
+            comparison(session, asked(data, train=train), Ways(labels="train", options={"epoch": 4}))
+        assert session.store.one("SELECT count(*) FROM candidates") == (0,)  # told before anything is drawn
     config = write_plan(tmp_path / "tune.toml", settings(data, rounds=0, train={"name": "trl/best-of-n"}))
     done = run("compare", config, "--labels", "train", "-o", "epoch=4")
     assert (done.code, "epoch" in done.err) == (2, True)

@@ -7,8 +7,9 @@
 
 Draws and scores round 1 (nothing is trained), then scores and combines again without each reward and without each
 strategy that proposes. The gold is read here only, to count. One row per variation: how many fields are learnt, the
-share of them that is right, and the share of the surest 220 records that are exactly right. With --run (a name, or ""
-for the newest) one row per finished round of that run instead, of what its update learnt; nothing is drawn.
+share of them that is right, and the share of the surest 220 records that are exactly right. "null" holds the
+fields among them that say null. With --run (a name, or "" for the newest) one row per finished round of that run
+instead, of what its update learnt; nothing is drawn.
 """
 
 from __future__ import annotations
@@ -45,25 +46,26 @@ def main() -> None:
     plan = quickstart.plan(given.policy, 1, given.seed, given.prompts)
     with tao_hub.open_session(given.out / "tao-hub.db") as session:
         found = fresh(session, plan) if given.run is None else of_run(session, given.run)
-        for name, used, what in found:
-            print(json.dumps({"plan": name, **counts(what.groups(session), used, gold)}), flush=True)
+        for name, options, what in found:
+            print(json.dumps({"plan": name, **counts(what.groups(session), options, gold)}), flush=True)
 
 
-def of_run(session: Any, run: str) -> Iterator[tuple[str, tao_hub.Plan, tao_hub.Drawn]]:
-    """(name, plan, what was drawn) of each finished round."""
+def of_run(session: Any, run: str) -> Iterator[tuple[str, dict[str, Any], tao_hub.Drawn]]:
+    """(name, options of the update, what was drawn) of each finished round."""
     history = History(session.store)
     found = history.find(run)
     plan = tao_hub.load_plan(found["plan"])
     part = session.slice(plan.suite_ref, plan.split, plan.prompts)
     for done in history.rounds(found["id"]):
         if done["after"] is not None:
-            yield f"round {done['number']}", plan, drawn_in(session, "", plan, part, done)
+            number = done["number"]
+            yield f"round {number}", plan.train.options_in(number), drawn_in(session, "", plan, part, done)
 
 
-def fresh(session: Any, plan: tao_hub.Plan) -> Iterator[tuple[str, tao_hub.Plan, tao_hub.Drawn]]:
-    """(name, plan, what was drawn) of round 1 of each variation."""
+def fresh(session: Any, plan: tao_hub.Plan) -> Iterator[tuple[str, dict[str, Any], tao_hub.Drawn]]:
+    """(name, options of the update, what was drawn) of round 1 of each variation."""
     for name, variation in variations(plan):
-        yield name, variation, drawn(session, variation)
+        yield name, variation.train.options_in(1), drawn(session, variation)
 
 
 def variations(plan: tao_hub.Plan) -> Iterator[tuple[str, tao_hub.Plan]]:
@@ -76,9 +78,8 @@ def variations(plan: tao_hub.Plan) -> Iterator[tuple[str, tao_hub.Plan]]:
         yield f"without {made.strategy}", plan.model_copy(update={"combine": rest})
 
 
-def counts(groups: Iterable[Any], plan: tao_hub.Plan, gold: dict[str, Any]) -> dict[str, Any]:
+def counts(groups: Iterable[Any], options: dict[str, Any], gold: dict[str, Any]) -> dict[str, Any]:
     """Of the round's answers: fields learnt, right ones among them, and exactly right records."""
-    options = plan.train.options
     learnt, exact = [], []
     for _, group in groups:
         best = group.best()
@@ -90,19 +91,28 @@ def counts(groups: Iterable[Any], plan: tao_hub.Plan, gold: dict[str, Any]) -> d
         sure = sure_fields(group.scores[best], fields, options["min_parts"], null, options["null_parts"])
         found = judge(response, gold[group.prompt.text])
         value = total.value if total is not None and total.value is not None else 0.0
-        learnt.append((len(sure), value, {name: found.parts[name] for name in sure}))
+        learnt.append((len(sure), value, {name: found.parts[name] for name in sure}, sure & set(null)))
         exact.append((value, found.value))
     ranked = sorted(learnt, key=lambda row: (-row[0], -row[1]))
-    kept = [parts for _, _, parts in ranked[: options["max_examples"]]]
-    of_field = {name: [p[name] for p in kept if name in p] for name in next(iter(gold.values()))}
+    last = ranked[: options["max_examples"]]
+    kept = [parts for *_, parts, _ in last]
+    names = list(next(iter(gold.values())))
+    of_field = {name: [p[name] for p in kept if name in p] for name in names}
+    of_null = {name: [p[name] for *_, p, missing in last if name in missing] for name in names}
     top = sorted(exact, key=lambda row: -row[0])[:SUREST]
     return {
         "answers": len(kept),
         "fields": sum(map(len, kept)),
         "right": round(sum(sum(p.values()) for p in kept) / max(1, sum(map(len, kept))), 4),
-        "by field": {name: [len(v), round(sum(v) / max(1, len(v)), 3)] for name, v in of_field.items()},
+        "by field": shares(of_field),
+        "null": shares(of_null),
         "surest exact": round(sum(v or 0.0 for _, v in top) / max(1, len(top)), 4),
     }
+
+
+def shares(found: dict[str, list[float]]) -> dict[str, list[float]]:
+    """How many there are, and the share that is right, by name."""
+    return {name: [len(v), round(sum(v) / max(1, len(v)), 3)] for name, v in found.items()}
 
 
 def drawn(session: Any, plan: tao_hub.Plan) -> tao_hub.Drawn:
