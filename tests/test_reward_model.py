@@ -14,6 +14,7 @@ from conftest import Run, read_rows, write_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tao_reward_model.trained import bases, measure
+from tao_reward_model.trained.fit import _arguments
 from tao_reward_model.trained.layout import Layout
 from tao_reward_model.trained.options import TrainOptions
 from tao_reward_model.trained.preference import Preference
@@ -458,3 +459,18 @@ def test_the_registered_reward_can_be_asked_by_name_only(encoder: tuple[Path, di
     assert score.value is not None
     with pytest.raises(UsageError, match="use model/preference"):
         hub.reward(Ref("model/polite@1", {"model": "other@1"}))
+
+
+@pytest.mark.parametrize(("native", "asked", "fast"), [
+    (True, None, True), (True, "auto", True), (True, "float32", False), (False, None, False),
+    (False, "bfloat16", False),
+])  # fmt: skip
+def test_products_are_bfloat16_where_the_processor_has_them_and_nobody_forbids_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, native: bool, asked: str | None, fast: bool
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: native, raising=False)
+    monkeypatch.delenv("TAO_HUB_DTYPE", raising=False)
+    if asked is not None:
+        monkeypatch.setenv("TAO_HUB_DTYPE", asked)
+    given = _arguments(TrainOptions(device="cpu"), 64, 1e-4, 0, tmp_path)
+    assert (given.bf16, given.fp16, given.use_cpu) == (fast, False, True)
