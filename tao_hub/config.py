@@ -236,14 +236,20 @@ class Plan(_Table):
         `eval`, else those of the plan that name no suite), then those of the plan that name one."""
         if not self.tasks:
             return self.eval
-        found = []
-        for task in self.tasks:
-            for use in [use for use in self.eval if not use.suite] if task.eval is None else task.eval:
-                own = {"suite": task.suite, "options": task.suite_options, "label": task.called}
-                longest = use.max_tokens or task.max_tokens
-                found.append(use.model_copy(update={**own, "max_tokens": longest}))
-        return found + [
-            use.model_copy(update={"label": use.label or opened_name(Ref(use.suite))}) for use in self.eval if use.suite
+        return [use for task in self.tasks for use in self.measured_of(task)] + self._elsewhere(self.eval)
+
+    def measured_of(self, task: Task) -> list[EvalUse]:
+        """The splits by which a task is measured, each with its suite's name: the task's own, or another."""
+        given = [use for use in self.eval if not use.suite] if task.eval is None else task.eval
+        own = {"suite": task.suite, "options": task.suite_options, "label": task.called}
+        here = [use.model_copy(update=own) for use in given if not use.suite] + self._elsewhere(given)
+        return [use.model_copy(update={"max_tokens": use.max_tokens or task.max_tokens}) for use in here]
+
+    @staticmethod
+    def _elsewhere(uses: Sequence[EvalUse]) -> list[EvalUse]:
+        """Those that name a suite, with the name that it is called by."""
+        return [
+            use.model_copy(update={"label": use.label or opened_name(Ref(use.suite))}) for use in uses if use.suite
         ]
 
     @pydantic.field_validator("budget")
@@ -273,12 +279,11 @@ class Plan(_Table):
         return self
 
     def _check_measured(self) -> None:
-        """Every task is measured, on its own suite; no split twice; one name for one suite."""
+        """No split twice; one name for one suite; no options without a suite."""
         suites = {task.called: task.suite_ref for task in self.tasks}
-        if named := [task.called for task in self.tasks if any(use.suite or use.options for use in task.eval or [])]:
-            raise ValueError(
-                f"tasks {named}: the eval of a task is of its suite; an [[eval]] of the plan may name another"
-            )
+        unnamed = (t.called for t in self.tasks for use in t.eval or [] if use.options and not use.suite)
+        if named := list(dict.fromkeys(unnamed)):
+            raise ValueError(f"tasks {named}: the eval has options of a suite that it does not name")
         seen = set()
         for use in self.measured:
             ref = Ref(use.suite, use.options)

@@ -44,7 +44,7 @@ def draw(
     rewards = {use.key: score(session, part, members, session.reward(use.ref, plan.suite_ref)) for use in uses}
     for combination in plan.combine:
         if combination.in_round(number):
-            members.append(combine(session, part, before, members, rewards, combination.ref, plan.suite_ref))
+            members.append(combine(session, part, before, members, rewards, combination.ref, plan.suite_ref, uses=uses))
             for reward in rewards.values():
                 score(session, part, members, reward)
     return Drawn(called, plan, number, part, members, rewards, [way.index for way in asked])
@@ -196,10 +196,16 @@ def round_levels(session: Session, plan: Plan, run: int) -> dict[int, float]:
 
 
 def splits_by_task(plan: Plan) -> dict[str, list[EvalUse]]:
-    """What is measured of each task's suite. A plan of one task: all that is measured."""
+    """What each task is measured by, and what else of its suite is measured. A plan of one task: all that is."""
     if not plan.tasks:
         return dict.fromkeys(plan.by_task(), plan.eval)
-    return {task.called: [u for u in plan.measured if suite_of(plan, u) == task.suite_ref] for task in plan.tasks}
+    own = {task.called: plan.measured_of(task) for task in plan.tasks}
+    taken = [use for uses in own.values() for use in uses]
+    more = [use for use in plan.measured if use not in taken]
+    return {
+        task.called: own[task.called] + [use for use in more if suite_of(plan, use) == task.suite_ref]
+        for task in plan.tasks
+    }
 
 
 def rounds_done(session: Session, plan: Plan) -> int:

@@ -102,7 +102,7 @@ def _of_several(
             suite, row = session.suite(suite_of(plan, use))
             here = [e for e in evals if e["suite_row"] == row and e["split"] == use.split]
             examples = _examples(session, history, here)
-            found["tasks"].append({"label": name, "split": use.split, "metric": suite.metric_name})
+            found["tasks"].append({"label": use.label or name, "split": use.split, "metric": suite.metric_name})
             found["examples"] += [{**one, "id": f"{name} {one['id']}"} for one in examples]
     macro = across.macro(session, plan, run["id"], data["deltas"], data["quality"])
     if macro:

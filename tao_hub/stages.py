@@ -9,6 +9,8 @@ from itertools import islice
 from typing import Any, cast
 
 from .components import GroupReward, Strategy
+from .compose import compose
+from .config import RewardUse
 from .errors import TaoHubError, UsageError
 from .scoring import score_group, score_pairs
 from .session import OpenReward, Policy, Session
@@ -303,10 +305,17 @@ def combine(
     strategy: Ref,
     suite: Ref | None = None,
     most: int = 64,
+    uses: Sequence[RewardUse] = (),
 ) -> Member:
-    """New candidates from scored ones (`Strategy.combine`), at most `most` a prompt; their parents are kept."""
+    """New candidates from scored ones (`Strategy.combine`), at most `most` a prompt; their parents are kept.
+
+    With `uses`, how the rewards are weighed, the strategy also sees the composed totals and who is refused.
+    """
     asked, strategy = session.strategy(strategy, suite)
-    inputs = {"members": [[m.policy, m.source, m.n] for m in members], "rewards": [r.row for r in rewards.values()]}
+    inputs: dict[str, Any] = {
+        "members": [[m.policy, m.source, m.n] for m in members], "rewards": [r.row for r in rewards.values()],
+        "uses": [use.model_dump(mode="json") for use in uses],
+    }  # fmt: skip
     member = Member(policy.row, session.source(strategy, policy, None, **inputs), most)
     owed = {row for row, have in session.store.owed_slots(part, replace(member, n=1)) if have < 1}
     if not owed:
@@ -316,7 +325,7 @@ def combine(
     for row, group in session.store.groups(part, members, labels):
         if row in owed:
             with session.timed("score"):
-                made = list(islice(asked.combine(group), most))
+                made = list(islice(asked.combine(compose(group, uses) if uses else group), most))
             session.store.add_candidates(member, [(row, replace(c, index=i)) for i, c in enumerate(made)])
             session.progress.advance(1, sample=made[0].response if made else "")
     session.progress.finish()

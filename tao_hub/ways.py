@@ -112,7 +112,7 @@ def best_of_n(session: Session, plan: Plan, run: int, policy: Policy, use: EvalU
     rewards = {u.key: score(session, part, members, session.reward(u.ref, suite)) for u in uses}
     for combination in plan.combine:
         if combination.in_round(1):
-            members.append(combine(session, part, policy, members, rewards, combination.ref, suite))
+            members.append(combine(session, part, policy, members, rewards, combination.ref, suite, uses=uses))
             for reward in rewards.values():
                 score(session, part, members, reward)
     picked = _pick(session, plan, part, policy, members, rewards)

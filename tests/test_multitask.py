@@ -171,7 +171,7 @@ def test_a_task_has_its_own_keys_and_else_those_of_the_plan(data: Path) -> None:
         ({"suite": "inbox"}, "the plan itself has none"),
         ({"train": {"name": "words/learn", "options": {"max_examples": 5}}}, "max_examples and min_total of the tasks"),
         ({"tasks": [{"suite": "inbox"}, {"suite": "demo/inbox"}]}, "give each a label"),
-        ({"tasks": [{"suite": "a", "eval": [{"suite": "b", "split": "test"}]}]}, "the eval of a task is of its suite"),
+        ({"tasks": [{"suite": "a", "eval": [{"options": {"k": 1}, "split": "test"}]}]}, "suite that it does not name"),
         ({"eval": [{"split": "test"}, {"split": "test"}]}, "'test' occurs twice"),
         ({"eval": [{"split": "test", "suite": "inbox", "label": "one"}]}, "two suites are called 'one'"),
         ({"eval": [{"split": "test", "retain": 0}]}, "greater than 0"),
@@ -374,6 +374,17 @@ def test_a_gate_that_cannot_tell_says_no_and_how_many_items_would_tell(
     assert gate["note"] == "about 59 items would show it, were nothing lost"  # 0.05^(1/59) > 0.95
     assert retention(dict.fromkeys(range(59), 1), dict.fromkeys(range(59), 1), 0.05).verdict == "kept"
     assert retention(dict.fromkeys(range(58), 1), dict.fromkeys(range(58), 1), 0.05).verdict == "not shown"
+
+
+def test_a_task_may_be_measured_by_another_suite_than_it_tunes_on(session: Session, data: Path) -> None:
+    tasks = [task(data, "one", "yes"), task(data, "two", "no", eval=[old(data)])]
+    plan = load_plan(settings(data, tasks=tasks, eval=[{"split": "test", "sealed": True}]))
+    assert [(use.label, use.split) for use in plan.measured] == [("one", "test"), ("old", "test")]
+    report = run_report(session, tune(session, plan)).data
+    delta = {d["suite"]: d["delta"] for d in report["deltas"]}
+    assert list(delta) == ["macro", "one", "old"]
+    assert delta["macro"] == pytest.approx((delta["one"] + delta["old"]) / 2)
+    assert [t["label"] for t in report["tasks"]] == ["one", "old"]
 
 
 def test_metrics_without_a_common_scale_have_no_mean(session: Session, data: Path) -> None:

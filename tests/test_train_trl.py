@@ -234,6 +234,16 @@ def test_answers_with_more_sure_fields_come_first_and_those_with_none_are_left_o
     assert choose(some, None, None, 0, {"vote": 0.5}).examples[-1].response == "no record"
 
 
+def test_of_tasks_learnt_together_those_that_no_bound_speaks_of_give_whole_answers() -> None:
+    record = {"a": 1, "b": 2}
+    some = [parted(0, record, vote={"a": 1.0, "b": 0.0}), parted(1, record, followed={"a": 0.0})]
+    chosen = choose(some, None, None, 0, {"vote": 0.5})
+    assert [len(pair.unsure) for pair in chosen.examples] == [1, 0]
+    assert chosen.seen == {"fields": {"all": 2, "sure": 1}}
+    with pytest.raises(ValueError, match=r"min_parts: votes\.a, w: no candidate has a score of a reward with such a"):
+        choose(some, None, None, 0, {"votes.a": 0.5, "w": 0.1})
+
+
 def test_null_has_bounds_of_its_own_where_few_vote_for_it() -> None:
     answer = {"a": None, "b": None, "c": None, "d": 1}
     half = parted(0, answer, vote=dict.fromkeys("abcd", 0.0), place={"a": 1.0, "b": 0.4, "d": 1.0})

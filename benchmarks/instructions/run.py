@@ -87,7 +87,7 @@ def measured(session: tao_hub.Session, run: str, options: argparse.Namespace) ->
     ]
 
 
-def main() -> None:
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder that holds self-instruct and ifeval")
     parser.add_argument("--out", type=Path, default=Path("instructions"), help="where the store and the report go")
@@ -103,7 +103,11 @@ def main() -> None:
     parser.add_argument("--epochs", type=float, default=2)
     parser.add_argument("--learning-rate", type=float, default=1e-4, help="of the LoRA adapters")
     parser.add_argument("--limit", type=int, help="measure on the first so many prompts of IFEval")
-    options = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    options = parser().parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     with tao_hub.open_session(options.out / "tao-hub.db") as session:
         report = options.out / f"seed-{options.seed}.html"

@@ -45,6 +45,12 @@ def make_adapter(out: Path, seed: int, copies: int) -> Path:
     return base.adapter(out / "adapter", pairs, [str(p.reference) for p in pairs], database(), copies, seed)
 
 
+def way_back(out: Path, seed: int, copies: int) -> tao_hub.Ref:
+    """The reward of a small Llama from scratch that has learnt the seed pairs from query to question."""
+    pairs = list(Backoffice().prompts("seed"))
+    return base.way_back(out / "way-back", pairs, [str(p.reference) for p in pairs], database(), copies, seed)
+
+
 def tune(seeds: Iterable[int], out: Path, options: argparse.Namespace) -> None:
     """One run per seed, all in one store; a killed one goes on."""
     for seed in seeds:
@@ -61,6 +67,11 @@ def tune(seeds: Iterable[int], out: Path, options: argparse.Namespace) -> None:
 def wanted(options: argparse.Namespace, seed: int) -> tao_hub.Plan:
     given = {"epochs": options.epochs, "learning_rate": options.learning_rate, "max_examples": options.examples}
     training = {key: value for key, value in given.items() if value is not None}
+    if options.cycle_weight:
+        back = way_back(options.out, 0, options.copies or 40)
+        training["rewards"] = [{
+            "name": back.name, "label": "cycle", "weight": options.cycle_weight, "options": back.options,
+        }]  # fmt: skip
     return plan(options.policy, options.rounds, seed, options.prompts, n=options.n, lora=options.lora, **training)
 
 
@@ -94,7 +105,10 @@ def main() -> None:
     parser.add_argument("--examples", type=int, help="answers learnt from, at most")
     parser.add_argument("--epochs", type=float)
     parser.add_argument("--learning-rate", type=float)
-    parser.add_argument("--copies", type=int, help="of each seed pair, with other values (default: 80; adapter: 2)")
+    parser.add_argument("--cycle-weight", type=float, default=0.0, help="of cycle/back-translation (0: without)")
+    parser.add_argument(
+        "--copies", type=int, help="of each seed pair, with other values (default: 80; way back: 40; adapter: 2)"
+    )
     parser.add_argument(
         "--gold", type=Path, help="folder of the prompts' queries: base and compare learn from them"
     )

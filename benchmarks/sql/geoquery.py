@@ -113,18 +113,10 @@ def make_base(what: str, folder: Path, out: Path, seed: int, copies: int) -> Pat
 
 
 def way_back(folder: Path, out: Path, seed: int, copies: int) -> tao_hub.Ref:
-    """The reward of a small Llama from scratch that has learnt the labelled pairs from query to question."""
-    suite, back = Folder(Folder.Options(path=str(folder))), out / "way-back"
-    reward = tao_hub.Ref("cycle/back-translation", {"model": str(back)})
-    if not back.is_dir():
-        pairs = list(suite.prompts("seed"))
-        learned = base.varied(pairs, [str(p.reference) for p in pairs], folder / "geography.sqlite", copies, seed)
-        texts = [text for group in learned for text in (group.prompt.text, group.candidates[0].response)]
-        start = base.untrained(out / "way-back-untrained", texts, seed)
-        options = {"learning_rate": 2e-3, "epochs": 3, "batch_size": 32, "lora_rank": 0, "dtype": "float32"}
-        trainer = tao_hub.Hub().trainer(tao_hub.Ref("cycle/backward", {**options, "seed": seed}))
-        trainer.update(learned, tao_hub.Ref("hf/causal-lm", {"model": str(start)}), back, tao_hub.Bar())
-    return reward
+    """The reward of a small Llama that has learnt the labelled pairs from query to question."""
+    pairs = list(Folder(Folder.Options(path=str(folder))).prompts("seed"))
+    queries = [str(p.reference) for p in pairs]
+    return base.way_back(out / f"way-back-{len(pairs)}", pairs, queries, folder / "geography.sqlite", copies, seed)
 
 
 def plan(folder: Path, policy: Path, seed: int, options: argparse.Namespace) -> tao_hub.Plan:

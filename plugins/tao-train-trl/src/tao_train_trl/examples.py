@@ -58,12 +58,14 @@ def choose(
     totals, in the order of their groups (of equals, a seeded draw).
 
     With `min_parts` (reward → least part) only the sure fields of an answer are learnt (see `sure_fields`),
-    and the `most` are those with the most sure fields, then with the highest totals.
+    and the `most` are those with the most sure fields, then with the highest totals. Groups that none of its rewards
+    scored, those of another task, give whole answers.
     Raises ValueError, saying why each group gave nothing, if there is no pair at all.
     """
     chosen = Learned()
     ranks: list[tuple[int, float]] = []
-    learnt = held = 0
+    learnt = held = heard = 0
+    judged = {name for key in min_parts or {} for name in (key, key.rpartition(".")[0])}
     for group in groups:
         chosen.groups += 1
         best = group.best()
@@ -75,7 +77,9 @@ def choose(
             chosen.left_out["whose best total is below min_score"] += 1
             continue
         response, unsure, sure = group.candidates[best].response, (), 0
-        fields = field_spans(response) if min_parts else {}
+        spoken = bool(judged) and not judged.isdisjoint(group.scores[best])
+        heard += spoken
+        fields = field_spans(response) if spoken else {}
         if min_parts and fields:
             null = {name for name, span in fields.items() if response[slice(*span)] == "null"}
             names = sure_fields(group.scores[best], fields, min_parts, null, null_parts or {})
@@ -88,6 +92,8 @@ def choose(
         chosen.examples.append(Pair(group.prompt.messages, response, unsure))
     if not chosen.examples:
         raise ValueError(nothing(chosen))
+    if min_parts and not heard:
+        raise ValueError(f"min_parts: {', '.join(min_parts)}: no candidate has a score of a reward with such a label")
     if min_parts:
         chosen.seen["fields"] = {"all": held, "sure": learnt}
     if most is not None and len(chosen.examples) > most:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tao_hub
@@ -23,10 +24,12 @@ REWARDS = [
 
 def plan(
     policy: str = "", rounds: int = ROUNDS, seed: int = 0, prompts: int | None = None, limit: int | None = None,
-    deterministic: bool = False, n: int = 8, lora: bool | None = None, **training: Any,
+    deterministic: bool = False, n: int = 8, lora: bool | None = None, rewards: Sequence[Mapping[str, Any]] = (),
+    **training: Any,
 ) -> tao_hub.Plan:  # fmt: skip
-    """The plan. `policy`: empty for the small one that is shipped, all its weights tuned in float32; "adapter" for the
-    shipped adapter of SmolLM2; or one of the user's own. All but the first get LoRA, unless `lora` says otherwise."""
+    """The plan, with `rewards` beside its own. `policy`: empty for the small one that is shipped, all its weights tuned
+    in float32; "adapter" for the shipped adapter of SmolLM2; or one of the user's own. All but the first get LoRA,
+    unless `lora` says otherwise."""
     small = not (bool(policy) if lora is None else lora)
     policy = {"": str(TINY), "adapter": str(ADAPTER)}.get(policy, policy)
     asked = prompts or PROMPTS
@@ -41,7 +44,7 @@ def plan(
         "deterministic": deterministic,
         "candidates": [{"strategy": "direct", "n": n, "temperature": 1.0, "max_tokens": MAX_TOKENS}],
         "combine": [{"strategy": "sql/repair"}],
-        "rewards": REWARDS,
+        "rewards": [*REWARDS, *rewards],
         "train": {"name": "trl/best-of-n", "start": "base", "options": options},
         "eval": [
             {"split": "dev", "limit": limit}, {"split": "test", "sealed": True, "limit": limit},
