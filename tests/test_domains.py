@@ -1,4 +1,4 @@
-"""The benchmarks of two domains: their plans hold together, and instruction-level accuracy is as by hand."""
+"""Benchmarks of other domains and of three tasks: their plans hold together; instruction-level accuracy is as by hand."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ import tao_hub
 
 def script(name: str, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[ModuleType, tao_hub.Plan]:
     """A benchmark's module, and the plan it makes of its default options."""
-    spec = importlib.util.spec_from_file_location(f"{name}_run", ROOT / "benchmarks" / name / "run.py")
+    file = ROOT / "benchmarks" / name
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    spec = importlib.util.spec_from_file_location(f"{file.parent.name}_{file.stem}", file)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -35,32 +37,33 @@ def script(name: str, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple
     return module, made[0]
 
 
-@pytest.mark.parametrize("name", ["instructions", "banking77"])
+@pytest.mark.parametrize("name", ["instructions/run.py", "banking77/run.py", "multitask.py"])
 def test_each_component_of_a_benchmarks_plan_takes_its_options(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     _, plan = script(name, monkeypatch, "--data", str(tmp_path), "--out", str(tmp_path / "out"))
     hub = tao_hub.Hub()
-    suite = hub.suite(hub.resolve("suite", plan.suite_ref))
-    used = [("strategy", use.ref) for use in [*plan.candidates, *plan.combine]]
-    used += [("strategy", tao_hub.Ref(use.strategy, use.options)) for use in plan.baselines]
-    used += [("reward", use.ref) for use in plan.rewards]
-    used += [("trainer", tao_hub.Ref(plan.train.name, plan.train.options))]
-    used += [("suite", tao_hub.Ref(use.suite, use.options)) for use in plan.eval if use.suite]
-    for kind, ref in used:
-        whole = hub.resolve(kind, ref, suite)
-        component = hub.find(kind, whole.name).load()
-        component.Options.model_validate(dict(whole.options))
-        if kind == "reward":
-            assert not component.uses_reference, "no label is seen"
-    assert all(use.sealed for use in plan.eval)
+    assert [use.label for use in plan.measured if use.sealed] in ([""], ["inbox", "inbox", "backoffice", "ifeval"])
+    for one in plan.by_task().values():
+        suite = hub.suite(hub.resolve("suite", one.suite_ref))
+        used = [("strategy", use.ref) for use in [*one.candidates, *one.combine]]
+        used += [("strategy", tao_hub.Ref(use.strategy, use.options)) for use in one.baselines]
+        used += [("reward", use.ref) for use in one.rewards]
+        used += [("trainer", tao_hub.Ref(one.train.name, one.train.options))]
+        used += [("suite", tao_hub.Ref(use.suite, use.options)) for use in one.eval if use.suite]
+        for kind, ref in used:
+            whole = hub.resolve(kind, ref, suite)
+            component = hub.find(kind, whole.name).load()
+            component.Options.model_validate(dict(whole.options))
+            if kind == "reward":
+                assert not component.uses_reference, "no label is seen"
     assert plan.drop_overlap
 
 
 def test_instruction_level_accuracy_weighs_each_instruction_alike(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    module, _ = script("instructions", monkeypatch, "--data", str(tmp_path), "--out", str(tmp_path / "out"))
+    module, _ = script("instructions/run.py", monkeypatch, "--data", str(tmp_path), "--out", str(tmp_path / "out"))
     given = [1, 3, 2]
     before = [
         {"position": 0, "value": 1.0, "parts": {"share": 1.0}},
