@@ -1,4 +1,4 @@
-"""Benchmarks of other domains and of three tasks: their plans hold together; instruction-level accuracy is as by hand."""
+"""Benchmarks of other domains and of three tasks: the plans hold together, instruction-level accuracy is as by hand."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
     python benchmarks/sql/backoffice.py base --out work            # the recipe of the small base policy
     python benchmarks/sql/backoffice.py adapter --out work         # the recipe of SmolLM2's adapter
     python benchmarks/sql/backoffice.py tune --seeds 0 1 2 3 4 --out work
+    python benchmarks/sql/backoffice.py learnt --gold GOLD --out work    # how right is what its rounds learnt from?
     python benchmarks/sql/backoffice.py compare --gold GOLD --out work   # and best of n, and all labels
     python benchmarks/sql/backoffice.py sweep --sizes 1 2 4 8 16 --out work
 
@@ -31,12 +32,37 @@ def make_base(out: Path, seed: int, copies: int, gold: Path | None = None) -> Pa
     pairs = list(suite.prompts("seed"))
     queries = [str(p.reference) for p in pairs]
     if gold is not None:
-        rows = [json.loads(line) for line in gzip.decompress((gold / "prompts.jsonl.gz").read_bytes()).splitlines()]
-        known = {row["id"]: row["query"] for row in rows}
+        known = queries_of(gold)
         pairs += (others := list(suite.prompts("prompts")))
         queries += [known[p.id] for p in others]
     asked = (p.text for split in ("seed", "prompts") for p in suite.prompts(split))
     return base.small(out / "base", pairs, queries, asked, database(), copies, seed)
+
+
+def queries_of(gold: Path) -> dict[str, str]:
+    """Id → query of the prompts, as make_backoffice writes them to --gold."""
+    rows = map(json.loads, gzip.decompress((gold / "prompts.jsonl.gz").read_bytes()).splitlines())
+    return {row["id"]: row["query"] for row in rows}
+
+
+def learnt(options: argparse.Namespace) -> None:
+    """How right the answers that each round of a tuning learnt from are: all that are accepted, and the surest."""
+    from tao_hub.guards import tuning_slice
+    from tao_hub.loop import rounds_done, run_name
+
+    golds = queries_of(options.gold)
+    for seed in options.seeds:
+        wanted = asked_for(options, seed)
+        with tao_hub.open_session(options.out / "tao-hub.db", quiet=True) as session:
+            asked = dict(session.store.prompts(tuning_slice(session, wanted)))
+            rounds = [base.chosen(session, run_name(wanted), n + 1) for n in range(rounds_done(session, wanted))]
+        match = tao_hub.Hub().reward(tao_hub.Ref("sql/match", Backoffice().options_for("sql/match")))
+        known = {row: golds[str(p.id)] for row, p in asked.items()}
+        for number, best in enumerate(rounds, 1):
+            surest = sorted(best, key=lambda row: -best[row][1])[: wanted.train.options["max_examples"]]
+            for what, some in (("accepted", list(best)), ("learnt", surest)):
+                found = base.right(match, asked, {row: best[row][0] for row in some}, known)
+                print(json.dumps({"seed": seed, "round": number, "what": what, **found}), flush=True)
 
 
 def make_adapter(out: Path, seed: int, copies: int) -> Path:
@@ -56,7 +82,7 @@ def tune(seeds: Iterable[int], out: Path, options: argparse.Namespace) -> None:
     for seed in seeds:
         with tao_hub.open_session(out / "tao-hub.db") as session:
             page = out / f"seed-{seed}.html"
-            data = tao_hub.tune_and_report(session, wanted(options, seed), page, f"backoffice --seed {seed}")
+            data = tao_hub.tune_and_report(session, asked_for(options, seed), page, f"backoffice --seed {seed}")
         found = [d for d in data["deltas"] if d["before_label"] == "base" and d["metric"] == "execution accuracy"]
         last = max(d["after_label"] for d in found)
         for d in (d for d in found if d["after_label"] == last):
@@ -64,7 +90,7 @@ def tune(seeds: Iterable[int], out: Path, options: argparse.Namespace) -> None:
             print(json.dumps({"seed": seed, **{k: d[k] for k in kept}, "seconds": data["seconds"]}), flush=True)
 
 
-def wanted(options: argparse.Namespace, seed: int) -> tao_hub.Plan:
+def asked_for(options: argparse.Namespace, seed: int) -> tao_hub.Plan:
     given = {"epochs": options.epochs, "learning_rate": options.learning_rate, "max_examples": options.examples}
     training = {key: value for key, value in given.items() if value is not None}
     if options.cycle_weight:
@@ -78,7 +104,7 @@ def wanted(options: argparse.Namespace, seed: int) -> tao_hub.Plan:
 def side_by_side(options: argparse.Namespace) -> None:
     """The comparison table of the first seed, or the sweep over `--sizes`; written as a page, too."""
     with tao_hub.open_session(options.out / "tao-hub.db") as session:
-        asked = wanted(options, options.seeds[0])
+        asked = asked_for(options, options.seeds[0])
         if options.what == "sweep":
             report = tao_hub.sweep(session, asked, options.sizes, options.seeds)
         else:
@@ -95,7 +121,7 @@ def side_by_side(options: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["base", "adapter", "tune", "compare", "sweep"])
+    parser.add_argument("what", choices=["base", "adapter", "tune", "learnt", "compare", "sweep"])
     parser.add_argument("--policy", default="", help="what is tuned (default: the one that is shipped)")
     parser.add_argument("--out", type=Path, default=Path("backoffice"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
@@ -110,7 +136,7 @@ def main() -> None:
         "--copies", type=int, help="of each seed pair, with other values (default: 80; way back: 40; adapter: 2)"
     )
     parser.add_argument(
-        "--gold", type=Path, help="folder of the prompts' queries: base and compare learn from them"
+        "--gold", type=Path, help="folder of the prompts' queries: what base and compare learn, and learnt counts by"
     )
     parser.add_argument("--sizes", type=int, nargs="+", default=[1, 2, 4, 8, 16], help="of a sweep")
     parser.add_argument(
@@ -122,6 +148,8 @@ def main() -> None:
         print(make_base(options.out, options.seeds[0], options.copies or 80, options.gold))
     elif options.what == "adapter":
         print(make_adapter(options.out, options.seeds[0], options.copies or 2))
+    elif options.what == "learnt":
+        learnt(options)
     elif options.what in ("compare", "sweep"):
         side_by_side(options)
     else:

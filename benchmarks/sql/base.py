@@ -158,6 +158,29 @@ def mean_over_seeds(session: tao_hub.Session, runs: Sequence[str], split: str) -
     return dict(compare(before, after, metric="mean over seeds", suite=split).__dict__)
 
 
+def chosen(session: tao_hub.Session, run: str, number: int) -> dict[int, tuple[str, float]]:
+    """Prompt row → the best answer by the rewards in a round, and its total."""
+    from tao_hub.history import History
+
+    sql = (
+        "SELECT x.prompt, c.response, x.total FROM chosen x JOIN candidates c ON c.id = x.candidate "
+        "WHERE x.run = ? AND x.round = ?"
+    )
+    rows = session.store.rows(sql, [History(session.store).find(run)["id"], number])
+    return {row: (response, total) for row, response, total in rows}
+
+
+def right(match: tao_hub.Reward, asked: Mapping[int, Prompt], answers: Mapping[int, str], golds: Mapping[int, str],
+          ) -> dict[str, float]:  # fmt: skip
+    """How many of the answers the reward finds right by these golds, all by prompt row."""
+    pairs = [
+        (Prompt(asked[row].messages, reference=golds[row], meta=asked[row].meta), Candidate("", answer))
+        for row, answer in answers.items()
+    ]
+    scores = [s if isinstance(s, Score) else Score(s) for s in match.score_batch(pairs)]
+    return {"n": len(scores), "right": sum(s.value or 0.0 for s in scores) / max(1, len(scores))}
+
+
 def train(start: Path | str, learned: Sequence[Group], out: Path, options: Mapping[str, Any]) -> Ref:
     """Best-of-n's trainer on `learned`; returns the trained policy."""
     shutil.rmtree(out, ignore_errors=True)

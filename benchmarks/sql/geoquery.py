@@ -150,33 +150,23 @@ def learnt_from(data: Path, folder: Path, policy: Path, seed: int, options: argp
     """How right the answers of round 1 are, on the unlabelled questions whose gold the benchmark has: the policy's own
     greedy ones, the best ones by the rewards, and those that are learnt from (the surest)."""
     from tao_hub.guards import tuning_slice
-    from tao_hub.history import History
     from tao_hub.loop import run_name
 
-    golds = {row["question"]: row["query"] for _, row in questions(data)}
+    known = {row["question"]: row["query"] for _, row in questions(data)}
     with tao_hub.open_session(options.out / "tao-hub.db", quiet=True) as session:
         wanted = plan(folder, policy, seed, options)
-        run = History(session.store).find(run_name(wanted))["id"]
-        sql = (
-            "SELECT x.prompt, c.response, x.total FROM chosen x JOIN candidates c ON c.id = x.candidate "
-            "WHERE x.run = ? AND x.round = 1"
-        )
-        best = {row: (response, total) for row, response, total in session.store.rows(sql, [run])}
+        best = base.chosen(session, run_name(wanted), 1)
         part = tuning_slice(session, wanted)
-        asked = {row: p for row, p in session.store.prompts(part) if p.text in golds}
+        asked = {row: p for row, p in session.store.prompts(part) if p.text in known}
         start = session.policy(session.hub.policy(wanted.policy, wanted.policy_options))
         greedy = dict(session.generator(start).generate(
             [tao_hub.Request(p.without_reference()) for p in asked.values()], tao_hub.Sampling(max_tokens=120)
         ))  # fmt: skip
     match = tao_hub.Hub().reward(tao_hub.Ref("sql/match", {"databases": str(folder)}))
+    golds = {row: known[p.text] for row, p in asked.items()}
 
     def right(answers: dict[int, str]) -> dict[str, float]:
-        pairs = [
-            (tao_hub.Prompt(asked[row].messages, reference=golds[asked[row].text], meta=asked[row].meta),
-             tao_hub.Candidate("", answer)) for row, answer in answers.items()
-        ]  # fmt: skip
-        scores = [s if isinstance(s, tao_hub.Score) else tao_hub.Score(s) for s in match.score_batch(pairs)]
-        return {"n": len(scores), "right": sum(s.value or 0.0 for s in scores) / max(1, len(scores))}
+        return base.right(match, asked, answers, golds)
 
     surest = sorted(best, key=lambda row: -best[row][1])[: round(options.share * options.prompts)]
     own = {row: greedy[i][0].text for i, row in enumerate(asked)}
