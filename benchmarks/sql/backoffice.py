@@ -74,7 +74,8 @@ def make_adapter(out: Path, seed: int, copies: int) -> Path:
 def way_back(out: Path, seed: int, copies: int) -> tao_hub.Ref:
     """The reward of a small Llama from scratch that has learnt the seed pairs from query to question."""
     pairs = list(Backoffice().prompts("seed"))
-    return base.way_back(out / "way-back", pairs, [str(p.reference) for p in pairs], database(), copies, seed)
+    learned = base.varied(pairs, [str(p.reference) for p in pairs], database(), copies, seed)
+    return base.way_back(out / "way-back", learned, seed)
 
 
 def tune(seeds: Iterable[int], out: Path, options: argparse.Namespace) -> None:

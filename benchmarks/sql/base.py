@@ -115,13 +115,10 @@ def adapter(
     return out
 
 
-def way_back(
-    out: Path, prompts: Sequence[Prompt], queries: Sequence[str], database: Path, copies: int, seed: int
-) -> Ref:
-    """The reward of a small Llama from scratch that has learnt the pairs, and `copies` of each with other values, from
-    query to question; what is in `out` already is taken."""
+def way_back(out: Path, learned: Sequence[Group], seed: int) -> Ref:
+    """The reward of a small Llama from scratch that has learnt the groups from answer to question; what is in `out`
+    already is taken."""
     if not (out / "config.json").is_file():
-        learned = varied(prompts, queries, database, copies, seed)
         texts = [text for group in learned for text in (group.prompt.text, group.candidates[0].response)]
         start = untrained(out.with_name(f"{out.name}-untrained"), texts, seed)
         options = {"learning_rate": 2e-3, "epochs": 3, "batch_size": 32, "lora_rank": 0, "dtype": "float32"}

@@ -116,7 +116,8 @@ def way_back(folder: Path, out: Path, seed: int, copies: int) -> tao_hub.Ref:
     """The reward of a small Llama that has learnt the labelled pairs from query to question."""
     pairs = list(Folder(Folder.Options(path=str(folder))).prompts("seed"))
     queries = [str(p.reference) for p in pairs]
-    return base.way_back(out / f"way-back-{len(pairs)}", pairs, queries, folder / "geography.sqlite", copies, seed)
+    learned = base.varied(pairs, queries, folder / "geography.sqlite", copies, seed)
+    return base.way_back(out / f"way-back-{len(pairs)}", learned, seed)
 
 
 def plan(folder: Path, policy: Path, seed: int, options: argparse.Namespace) -> tao_hub.Plan:

@@ -13,6 +13,7 @@ from tao_demo.office.plan import EXAMPLES
 from tao_hub import Group
 from tao_hub.stats import binary_delta, paired_delta
 
+UNSCORED = -1e9
 Key = Callable[[Group, int], float]
 
 
@@ -20,7 +21,7 @@ def value(label: str) -> Key:
     """A candidate's score; what could not be scored is picked last."""
     def key(group: Group, i: int) -> float:
         score = group.scores[i].get(label)
-        return -1.0 if score is None or score.value is None else score.value
+        return UNSCORED if score is None or score.value is None else score.value
 
     return key
 
@@ -32,7 +33,7 @@ def total(weights: Mapping[str, float], *labels: str) -> Key:
 
 def mean_log_probability(group: Group, i: int) -> float:
     found = group.candidates[i].logprobs
-    return sum(found) / len(found) if found else -1e9  # a mended one has none
+    return sum(found) / len(found) if found else UNSCORED  # a mended one has none
 
 
 def ways(weights: Mapping[str, float], seed: int = 0) -> dict[str, Key]:

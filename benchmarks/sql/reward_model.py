@@ -2,12 +2,14 @@
 
     python benchmarks/sql/reward_model.py questions --out work     # other questions with queries: the labels
     python benchmarks/sql/reward_model.py train --out work [-- --loss bradley-terry …]
+    python benchmarks/sql/reward_model.py back --out work          # a generative one: p(question | query)
     python benchmarks/sql/reward_model.py pick --out work          # best of 8 by it, on dev and test
     python benchmarks/sql/reward_model.py tune --out work --seeds 0 1 2 3 4
     python benchmarks/sql/reward_model.py recycle --out work       # a second one, from a tuned policy's candidates, too
 
 `train` lets the shipped policy answer the other questions, has `sql/match` judge what it wrote, and gives the run to
-`tao-hub train-reward`. Queries of dev and test are read to measure only; those of the prompts, which the grammar can
+`tao-hub train-reward`; `back` learns from the right ones of the same candidates, by the trainer `cycle/backward`, and
+--model back uses it. Queries of dev and test are read to measure only; those of the prompts, which the grammar can
 write again, say only what the other questions must not ask.
 """
 
@@ -32,7 +34,7 @@ from tao_demo.office.plan import MAX_TOKENS, plan
 from tao_demo.office.suite import TINY, database
 
 import tao_hub
-from tao_hub import Group, Ref, Sampling, Session
+from tao_hub import Group, Message, Prompt, Ref, Sampling, Session
 from tao_hub.cli import cli
 
 OFFICE = Ref("backoffice")
@@ -115,9 +117,22 @@ def train_reward(out: Path, runs: Sequence[str], name: str, more: Sequence[str])
     return model
 
 
+def train_back(out: Path, copies: int) -> None:
+    """A model of the way back from the right candidates that `train` had judged; `copies` of each with other values."""
+    rows = map(json.loads, (out / "judged.jsonl").read_text(encoding="utf-8").splitlines())
+    best = [(row["prompt"], max(zip(row["scores"], row["responses"]), default=(0.0, ""))) for row in rows]
+    right = [(Prompt(tuple(Message(**m) for m in told)), sql) for told, (score, sql) in best if score == 1.0]
+    learned = base.varied([p for p, _ in right], [sql for _, sql in right], database(), copies, 0)
+    shutil.rmtree(out / "back", ignore_errors=True)
+    base.way_back(out / "back", learned, 0)
+    print(f"back: {len(right)} right candidates, {len(learned)} with other values")
+
+
 def opinions(model: Path) -> dict[str, Ref]:
-    """Rewards by label: the model of verdicts, and those that ask no model."""
+    """Rewards by label: the model of verdicts, or that of the way back, and those that ask no model."""
     rm = Ref("model/preference", {"model": str(model.resolve()), "scale": "probability"})
+    if model.name == "back":
+        rm = Ref("cycle/back-translation", {"model": str(model.resolve())})
     return {"rm": rm, **{name: Ref(f"sql/{name}", {"workers": 2}) for name in ("executes", "consistency", "schema")}}
 
 
@@ -146,7 +161,7 @@ def pick(session: Session, out: Path, options: argparse.Namespace) -> None:
         parts["dev and test"] = parts["dev"] + parts["test"]
     for name, groups in parts.items():
         for mended in (False, True) if groups else ():
-            compared(groups, f"{name}, best of {options.n}{', mended ones, too' * mended}", WEIGHTS, mended)
+            compared(groups, f"{name}, best of {options.n}{', mended ones, too' * mended}", weights(options), mended)
 
 
 def tune(session: Session, out: Path, options: argparse.Namespace) -> None:
@@ -159,7 +174,8 @@ def tune(session: Session, out: Path, options: argparse.Namespace) -> None:
         for arm in options.arms:
             rewards = []
             for label, ref in opinions(out / options.model).items():
-                weight, gate = (WEIGHTS[label] if label in ARMS[arm] else 0.0), 1.0 if label == "executes" else None
+                weight = weights(options)[label] if label in ARMS[arm] else 0.0
+                gate = 1.0 if label == "executes" else None
                 use = {"name": ref.name, "label": label, "weight": weight, "gate": gate, "options": dict(ref.options)}
                 rewards.append(use)
             asked = tao_hub.load_plan({**like, "rewards": rewards})
@@ -200,19 +216,24 @@ def recycle(out: Path, options: argparse.Namespace) -> None:
                 print(f"  picked right {mean(top[0]):.1%} → {mean(top[1]):.1%} {against(*top)}", flush=True)
 
 
+def weights(options: argparse.Namespace) -> dict[str, float]:
+    return WEIGHTS if options.weight is None else {**WEIGHTS, "rm": options.weight}
+
+
 def opened(out: Path) -> Session:
     return tao_hub.open_session(out / "tao-hub.db")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["questions", "train", "pick", "tune", "recycle"])
+    parser.add_argument("what", choices=["questions", "train", "back", "pick", "tune", "recycle"])
     parser.add_argument("--out", type=Path, default=Path("backoffice-rm"))
     parser.add_argument("--train", type=int, default=1200, help="other questions that are learnt from")
     parser.add_argument("--held", type=int, default=300, help="other questions that are kept to choose by")
     parser.add_argument("--choose", action="store_true", help="pick: on those")
     parser.add_argument("--copies", type=int, default=2, help="of a labelled question, other values in; 0: runs alone")
-    parser.add_argument("--model", default="rm", help="folder in --out")
+    parser.add_argument("--model", default="rm", help="folder in --out: rm, or back")
+    parser.add_argument("--weight", type=float, help=f"of the model (default: {WEIGHTS['rm']:g})")
     parser.add_argument("--n", type=int, default=8)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
@@ -237,6 +258,8 @@ def main() -> None:
                 print(f"the base having learnt its own right answers: {split} {told}")
             data = with_golds(session, out, [run], options.copies)
         train_reward(out, [run], options.model, [*data, *options.more])
+    elif options.what == "back":
+        train_back(out, options.copies)
     elif options.what == "recycle":
         recycle(out, options)
     else:
