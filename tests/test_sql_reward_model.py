@@ -86,5 +86,8 @@ def test_the_steps_run_one_after_another_at_a_small_size(
     lines = [json.loads(line) for line in step("tune", "--arms", "consistency", "consistency+rm").splitlines()]
     last = next(line for line in lines if line.get("arm") == "consistency+rm" and line.get("split") == "test")
     assert last["over consistency"]
+    assert "right candidates, " in step("back", "--copies", "1")
+    assert "8 questions" in (told := step("pick", "--model", "back", "--weight", "2"))
+    assert "in order by rm" in told or "no pairs" in told
     assert "picked right" in step("recycle", "--", "--epochs", "1", "--held-out", "0.3")
     assert len(json.loads((tmp_path / "rm-2" / "metrics.json").read_text())["sources"]) == 3
