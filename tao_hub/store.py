@@ -144,9 +144,7 @@ class Store:
         """Row id of a way to draw candidates: strategy, generator plugin and sampling, all by content."""
         # The generator's options are the policy's; its plugin version decides how the policy is sampled.
         plugin = {k: generator.get(k, "") for k in ("name", "distribution", "version", "source")}
-        for key in ("members", "rewards"):
-            if key in generator:
-                plugin[key] = generator[key]
+        plugin |= {key: generator[key] for key in ("members", "rewards", "uses") if key in generator}
         drawn = sampling.as_dict() if sampling else {}
         row = {"generator": canonical_json(plugin), "sampling": canonical_json(drawn)}
         row["digest"] = digest([dict(strategy), plugin, drawn])

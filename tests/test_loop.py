@@ -42,8 +42,34 @@ def settings(data: Path, **changes: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
+BEST = '''
+import tao_hub
+class Best(tao_hub.Strategy):
+    """The best candidate by the totals, with a mark."""
+    def combine(self, group):
+        best = group.candidates[group.best()]
+        return [tao_hub.Candidate(best.prompt, best.response + "!", parents=(best.id,))]
+@tao_hub.hookimpl
+def register_strategies(register):
+    register("best", Best)
+'''
+
+
 def plan(data: Path, **changes: Any) -> Plan:
     return load_plan(settings(data, **changes))
+
+
+def test_what_combines_sees_the_totals_of_its_own_run(site: Site, data: Path, tmp_path: Path) -> None:
+    hub = hub_of(site.add("learner", SOURCE), site.add("best", BEST))
+    with Session(tmp_path / "s.db", hub) as session:
+        for wanted in ("yes", "perhaps", "yes"):
+            uses = [
+                {"name": "rules/regex", "label": word, "options": {"pattern": f"^{word}!?$"}, "weight": word == wanted}
+                for word in ("yes", "perhaps")
+            ]
+            run = tune(session, plan(data, combine=[{"strategy": "best/best"}], rewards=uses))
+            made = {c.response for g in tao_hub.run_groups(session, run) for c in g.candidates if c.parents}
+            assert made == {wanted + "!"}
 
 
 def toml(value: Any) -> str:
