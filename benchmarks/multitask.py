@@ -28,8 +28,8 @@ def plan(options: argparse.Namespace) -> tao_hub.Plan:
     words = ["--data", str(options.data), "--seed", str(options.seed), "--prompts", str(options.instructions)]
     words += ["--n", str(options.n), *(["--limit", str(options.limit)] if options.limit else [])]
     third = instructions.plan(instructions.parser().parse_args(words)).as_dict()
-    own = ("suite", "suite_options", "prompts", "max_tokens", "candidates", "rewards", "eval")
-    both["tasks"].append({key: third[key] for key in own} | {"combine": []})
+    own = ("suite", "suite_options", "prompts", "max_tokens", "candidates", "combine", "rewards", "eval")
+    both["tasks"].append({key: third[key] for key in own})
     for task in both["tasks"][:2]:
         task["prompts"] = options.prompts
         for split in task["eval"]:

@@ -1,10 +1,11 @@
 """Instruction following: SmolLM2 tuned on tasks with instructions that rules check, measured on IFEval, without labels.
 
-    python benchmarks/instructions/run.py --data $TAO_HUB_DATA [--seed 0] [--prompts 800] [--n 6] [--out instructions]
+    python benchmarks/instructions/run.py --data $TAO_HUB_DATA [--seed 0] [--prompts 400] [--n 4] [--out instructions]
 
 Data: Self-Instruct's seed tasks (Wang et al. 2023, arXiv 2212.10560) with verifiable instructions drawn and attached,
 no output read; IFEval (Zhou et al. 2023, arXiv 2311.07911) as the sealed test, greedy. What is learnt follows all its
-prompt's instructions (`instructions/followed`) and is about the prompt (`embed/about`). Prints a JSON object for each
+prompt's instructions (`instructions/followed`), by itself or mended (`instructions/mend`), and is about the prompt
+(`embed/about`). Prints a JSON object for each
 metric: before, after, the difference with a 95% interval and p (McNemar, or the paired t for shares). `instructions
 strict` and `instructions loose` are the paper's instruction-level accuracy, with a bootstrap interval over prompts.
 """
@@ -34,6 +35,7 @@ def plan(options: argparse.Namespace) -> tao_hub.Plan:
         "candidates": [{
             "strategy": "direct", "n": options.n, "temperature": options.temperature, "max_tokens": options.max_tokens,
         }],
+        "combine": [{"strategy": "instructions/mend"}] if options.mend else [],
         "rewards": [
             {"name": "instructions/followed", "label": "followed", "gate": 1.0},
             {"name": "embed/about", "label": "about", "gate": options.about, "weight": 0.5},
@@ -92,16 +94,17 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, required=True, help="folder that holds self-instruct and ifeval")
     parser.add_argument("--out", type=Path, default=Path("instructions"), help="where the store and the report go")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--prompts", type=int, default=800, help="tasks with instructions to tune on")
+    parser.add_argument("--prompts", type=int, default=400, help="tasks with instructions to tune on")
     parser.add_argument("--copies", type=int, default=6, help="prompts of each task, with other instructions")
-    parser.add_argument("--n", type=int, default=6, help="candidates a prompt")
+    parser.add_argument("--n", type=int, default=4, help="candidates a prompt")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--temperature", type=float, default=0.8)
     parser.add_argument("--max-tokens", type=int, default=256, help="longest answer")
     parser.add_argument("--about", type=float, default=0.6, help="least value of embed/about")
+    parser.add_argument("--mend", action=argparse.BooleanOptionalAction, default=True, help="edit what follows not all")
     parser.add_argument("--trainer", default="trl/best-of-n")
     parser.add_argument("--epochs", type=float, default=2)
-    parser.add_argument("--learning-rate", type=float, default=1e-4, help="of the LoRA adapters")
+    parser.add_argument("--learning-rate", type=float, default=5e-4, help="of the LoRA adapters")
     parser.add_argument("--limit", type=int, help="measure on the first so many prompts of IFEval")
     return parser
 

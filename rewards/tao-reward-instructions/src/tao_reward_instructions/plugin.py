@@ -1,4 +1,4 @@
-"""Registers the reward by verifiable instructions and the suites whose prompts hold them."""
+"""Registers the reward by verifiable instructions, the strategy that mends answers, and their suites."""
 
 from __future__ import annotations
 
@@ -9,6 +9,12 @@ import tao_hub
 def register_rewards(register: tao_hub.hookspecs.Register) -> None:
     here = "tao_reward_instructions"
     register("followed", f"{here}.followed:Followed", summary="the answer follows the prompt's verifiable instructions")
+
+
+@tao_hub.hookimpl
+def register_strategies(register: tao_hub.hookspecs.Register) -> None:
+    here = "tao_reward_instructions"
+    register("mend", f"{here}.mend:Mend", summary="answers edited to follow the prompt's verifiable instructions")
 
 
 @tao_hub.hookimpl

@@ -40,10 +40,14 @@ def count_sentences(text: str) -> int:
     follows. A line end is a blank. IFEval counts with NLTK's trained Punkt model (Kiss & Strunk 2006), which needs a
     download; docs/instructions.md says how often both agree.
     """
+    return len(sentences_of(text))
+
+
+def sentences_of(text: str) -> list[str]:
+    """The sentences that `count_sentences` counts, each with what stands between it and the next."""
     text = text.strip()
-    if not text:
-        return 0
-    return 1 + sum(_ends(text, match) for match in _END.finditer(text))
+    places = [match.end() for match in _END.finditer(text) if _ends(text, match)]
+    return [text[start:end] for start, end in zip([0, *places], [*places, len(text)])] if text else []
 
 
 def _ends(text: str, match: re.Match[str]) -> bool:
