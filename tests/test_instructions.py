@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import itertools
 import json
@@ -17,6 +18,7 @@ from conftest import Run, read_rows, write_rows
 from tao_reward_instructions import attach, suites
 from tao_reward_instructions.checks import CHECKS, follows, loosened
 from tao_reward_instructions.followed import Followed
+from tao_reward_instructions.mend import EDITS, Mend, mend
 from tao_reward_instructions.text import count_capital_words, count_sentences, language_of
 
 import tao_hub
@@ -195,6 +197,56 @@ HELD_OUT = {
     "key": 7, "prompt": "Write a long poem about the sea and the ships that sail on it every day. Use no commas.",
     "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}],
 }  # fmt: skip
+
+
+ANSWER = """The sea is wide, blue and old. Ships cross it every day, and storms do not stop them for long.
+
+It covers most of the earth. Fish, birds and people live from it. Nobody has seen all of it."""
+OTHER = "Salt water, and a lot of it."
+UNMENDED = {"keywords:letter_frequency", "language:response_language"}
+
+
+def test_an_answer_is_mended_until_it_follows_what_is_asked() -> None:
+    rng = random.Random(5)
+    mended: Counter[str] = Counter()
+    for kind in CHECKS:
+        for _ in range(20):
+            options, _ = attach.draw(kind, rng, "Describe the sea.")
+            made = mend(ANSWER, [(kind, options)], OTHER)
+            assert made is None or follows(kind, made, options)
+            mended[kind] += made is not None
+    more = {"length_constraints:number_sentences", "length_constraints:number_words"}  # is not made up
+    assert {kind for kind in CHECKS if mended[kind] < 20} <= UNMENDED | more
+    assert set(EDITS) == set(CHECKS) - UNMENDED
+
+
+def test_several_instructions_are_mended_together_and_what_cannot_be_is_left() -> None:
+    title, quiet = ("detectable_format:title", {}), ("change_case:english_lowercase", {})
+    bullets = ("detectable_format:number_bullet_lists", {"num_bullets": 3})
+    made = mend(ANSWER, [quiet, title, bullets])
+    assert made is not None
+    assert made.startswith("<<the sea is wide blue>>\n\n* the sea is wide, blue and old.")
+    assert mend(ANSWER, [("combination:two_responses", {})]) is None
+    assert mend(ANSWER, [title, ("length_constraints:number_words", {"relation": "at least", "num_words": 99})]) is None
+    assert mend(ANSWER, [bullets, bullets]) is None  # two of one kind would have to agree
+
+
+def test_only_groups_without_an_answer_that_follows_are_mended_the_best_answers_first() -> None:
+    meta = {"instruction_id_list": ["startend:quotation"], "kwargs": [{}]}
+    asked = tao_hub.Prompt((tao_hub.Message("user", "Describe the sea in quotes."),), meta=meta)
+
+    def group(*answers: str, **first: Any) -> tao_hub.Group:
+        some = [tao_hub.Candidate(asked.digest, text, id=i) for i, text in enumerate(answers)]
+        some[0] = dataclasses.replace(some[0], **first)
+        totals = tuple(tao_hub.Score(float(len(text))) for text in answers)
+        return tao_hub.Group(asked, tuple(some), totals=totals)
+
+    assert Mend().combine(group(ANSWER, '"Wet."')) == []
+    found = Mend(Mend.Options(best=1)).combine(group("Wet.", OTHER, ANSWER))
+    assert [(c.response[:9], c.parents) for c in found] == [('"The sea ', (2,))]
+    (cut,) = Mend(Mend.Options(best=1)).combine(group(ANSWER[:60], finish_reason="length"))
+    assert cut.response == '"The sea is wide, blue and old."'
+    assert Mend().combine(group(ANSWER, error="failed")) == []
 
 
 def test_self_instruct_attaches_other_instructions_to_each_copy_and_repeats_nothing_of_ifeval(tmp_path: Path) -> None:
