@@ -166,7 +166,7 @@ def pick(session: Session, out: Path, options: argparse.Namespace) -> None:
 
 def tune(session: Session, out: Path, options: argparse.Namespace) -> None:
     """One run per seed and arm. All arms hold all rewards, those of others with weight 0, so that they choose among the
-    same candidates, drawn and scored once per seed."""
+    same drawn candidates, scored once per seed, and those that `sql/repair` makes of each arm's best ones."""
     runs: dict[str, list[str]] = {arm: [] for arm in options.arms}
     for seed in options.seeds:
         asked_for = {"prompts": options.prompts, "limit": options.limit, "n": options.n, "epochs": options.epochs}
