@@ -55,7 +55,7 @@ def main() -> None:
     common = {"seed": options.seed, "labels_used": data["labels_used"]}
     for delta in (d for d in data["deltas"] if d["before_label"] == "base"):
         print(json.dumps({**common, **{k: delta.get(k) for k in KEPT}}), flush=True)
-    print(json.dumps({**common, "retention": data["retention"], "seconds": data["seconds"]}), flush=True)
+    print(json.dumps({**common, "gates": data.get("gates", []), "seconds": data["seconds"]}), flush=True)
 
 
 if __name__ == "__main__":
