@@ -14,17 +14,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-import tomllib
 from instructions import run as instructions
 
 import tao_hub
 
-HERE = Path(__file__).parent
 KEPT = ("suite", "split", "metric", "before", "after", "delta", "low", "high", "p", "n", "errors")
 
 
 def plan(options: argparse.Namespace) -> tao_hub.Plan:
-    both: dict[str, Any] = tomllib.loads((HERE / "multitask.toml").read_text(encoding="utf-8"))
+    both: dict[str, Any] = tao_hub.load_plan(Path(__file__).with_suffix(".toml")).as_dict()
     words = ["--data", str(options.data), "--seed", str(options.seed), "--prompts", str(options.instructions)]
     words += ["--n", str(options.n), *(["--limit", str(options.limit)] if options.limit else [])]
     third = instructions.plan(instructions.parser().parse_args(words)).as_dict()
@@ -33,7 +31,7 @@ def plan(options: argparse.Namespace) -> tao_hub.Plan:
     for task in both["tasks"][:2]:
         task["prompts"] = options.prompts
         for split in task["eval"]:
-            split["limit"] = min(options.limit or split.get("limit", 10**6), split.get("limit", 10**6))
+            split["limit"] = min((most for most in (options.limit, split["limit"]) if most), default=None)
     return tao_hub.load_plan({**both, "seed": options.seed, "rounds": options.rounds, "drop_overlap": True})
 
 

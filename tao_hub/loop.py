@@ -14,7 +14,7 @@ from .guards import check, tuning_slice
 from .history import Eval, History
 from .learning import Drawn, trainer_of, update
 from .session import Policy, Session
-from .stages import combine, generate, score
+from .stages import combine, generate, score, score_and_combine
 from .stats import alpha_spent
 from .stats import compare as compare_items
 from .types import Delta, Ref, Sampling, digest
@@ -40,13 +40,7 @@ def draw(
                  way.source.sampling(plan.seed), way.n, plan.suite_ref)
         for way in asked
     ]  # fmt: skip
-    uses = [use for use in plan.rewards if use.in_round(number)]
-    rewards = {use.key: score(session, part, members, session.reward(use.ref, plan.suite_ref)) for use in uses}
-    for combination in plan.combine:
-        if combination.in_round(number):
-            members.append(combine(session, part, before, members, rewards, combination.ref, plan.suite_ref, uses=uses))
-            for reward in rewards.values():
-                score(session, part, members, reward)
+    members, rewards = score_and_combine(session, part, plan, number, before, members, plan.suite_ref)
     return Drawn(called, plan, number, part, members, rewards, [way.index for way in asked])
 
 

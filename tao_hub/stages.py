@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from .components import GroupReward, Strategy
 from .compose import compose
-from .config import RewardUse
+from .config import Plan, RewardUse
 from .errors import TaoHubError, UsageError
 from .scoring import score_group, score_pairs
 from .session import OpenReward, Policy, Session
@@ -330,3 +330,18 @@ def combine(
             session.progress.advance(1, sample=made[0].response if made else "")
     session.progress.finish()
     return member
+
+
+def score_and_combine(
+    session: Session, part: Slice, plan: Plan, number: int, policy: Policy, members: Sequence[Member], suite: Ref
+) -> tuple[list[Member], dict[str, OpenReward]]:
+    """The members with what the plan's strategies make of them in round `number`, all scored by its rewards."""
+    found = list(members)
+    uses = [use for use in plan.rewards if use.in_round(number)]
+    rewards = {use.key: score(session, part, found, session.reward(use.ref, suite)) for use in uses}
+    for combination in plan.combine:
+        if combination.in_round(number):
+            found.append(combine(session, part, policy, found, rewards, combination.ref, suite, uses=uses))
+            for reward in rewards.values():
+                score(session, part, found, reward)
+    return found, rewards

@@ -20,7 +20,7 @@ from .loop import compare, measure, suite_of, tune
 from .records import dump_record
 from .runs import run_report
 from .session import OpenReward, Policy, Session
-from .stages import combine, generate, score
+from .stages import generate, score, score_and_combine
 from .stats import bootstrap_ratio
 from .store import Member, Slice
 from .types import Candidate, Group, Prompt, Ref, Report, Score, canonical_json
@@ -108,13 +108,7 @@ def best_of_n(session: Session, plan: Plan, run: int, policy: Policy, use: EvalU
         generate(session, part, policy, source.ref, source.sampling(plan.seed), source.n, suite)
         for source in plan.candidates if source.in_round(1)
     ]  # fmt: skip
-    uses = [reward for reward in plan.rewards if reward.in_round(1)]
-    rewards = {u.key: score(session, part, members, session.reward(u.ref, suite)) for u in uses}
-    for combination in plan.combine:
-        if combination.in_round(1):
-            members.append(combine(session, part, policy, members, rewards, combination.ref, suite, uses=uses))
-            for reward in rewards.values():
-                score(session, part, members, reward)
+    members, rewards = score_and_combine(session, part, plan, 1, policy, members, suite)
     picked = _pick(session, plan, part, policy, members, rewards)
     metric = session.reward(session.suite(suite)[0].metric, suite)
     metric = score(session, part, [picked], metric)

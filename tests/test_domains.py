@@ -6,11 +6,20 @@ import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 from conftest import ROOT
+from tao_demo import quickstart
 
 import tao_hub
+from tao_hub import load_plan
+from tao_hub.config import EvalUse
 
 
 def script(name: str, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[ModuleType, tao_hub.Plan]:
@@ -37,13 +46,16 @@ def script(name: str, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple
     return module, made[0]
 
 
-@pytest.mark.parametrize("name", ["instructions/run.py", "banking77/run.py", "multitask.py"])
-def test_each_component_of_a_benchmarks_plan_takes_its_options(
-    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    _, plan = script(name, monkeypatch, "--data", str(tmp_path), "--out", str(tmp_path / "out"))
+def commented() -> dict[str, Any]:
+    """The tasks that the config of `tune --init` shows as comments."""
+    text = (ROOT / "tao_hub" / "templates" / "tune.toml").read_text(encoding="utf-8")
+    lines = text[text.index("# [[tasks]]") :].splitlines()
+    return tomllib.loads('policy = "smollm2"\n' + "\n".join(line.removeprefix("#") for line in lines))
+
+
+def fits(plan: tao_hub.Plan) -> None:
+    """Every component of the plan exists and takes its options; no reward sees a label."""
     hub = tao_hub.Hub()
-    assert [use.label for use in plan.measured if use.sealed] in ([""], ["inbox", "inbox", "backoffice", "ifeval"])
     for one in plan.by_task().values():
         suite = hub.suite(hub.resolve("suite", one.suite_ref))
         used = [("strategy", use.ref) for use in [*one.candidates, *one.combine]]
@@ -57,7 +69,36 @@ def test_each_component_of_a_benchmarks_plan_takes_its_options(
             component.Options.model_validate(dict(whole.options))
             if kind == "reward":
                 assert not component.uses_reference, "no label is seen"
+
+
+@pytest.mark.parametrize("name", ["instructions/run.py", "banking77/run.py", "multitask.py"])
+def test_each_component_of_a_benchmarks_plan_takes_its_options(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    _, plan = script(name, monkeypatch, "--data", str(tmp_path), "--out", str(tmp_path / "out"))
+    fits(plan)
+    assert [use.label for use in plan.measured if use.sealed] in ([""], ["inbox", "inbox", "backoffice", "ifeval"])
     assert plan.drop_overlap
+
+
+@pytest.mark.parametrize("source", [ROOT / "benchmarks" / "multitask.toml", commented()], ids=["file", "comments"])
+def test_the_examples_of_two_tasks_are_plans_whose_components_exist_and_take_their_options(source: Any) -> None:
+    plan = load_plan(source)
+    fits(plan)
+    assert list(plan.by_task()) == ["inbox", "backoffice"]
+    for use in [*plan.measured, *(EvalUse(suite=one.suite, split=one.split) for one in plan.by_task().values())]:
+        assert use.split in tao_hub.Hub().suite(tao_hub.Ref(use.suite, use.options)).splits()
+    assert [use.retain for use in plan.measured if use.retain] == [0.02]
+
+
+def test_the_example_of_two_tasks_tunes_inbox_as_the_quickstart_does() -> None:
+    inbox = load_plan(ROOT / "benchmarks" / "multitask.toml").by_task()["inbox"]
+    alone = quickstart.plan("smollm2", 1, 0)
+    for part in ("candidates", "combine", "rewards"):
+        assert getattr(inbox, part) == getattr(alone, part)
+    bounds = ("min_parts", "null_parts")
+    assert {key: inbox.train.options[key] for key in bounds} == {key: alone.train.options[key] for key in bounds}
+    assert inbox.train.later == alone.train.later
 
 
 def test_instruction_level_accuracy_weighs_each_instruction_alike(

@@ -247,6 +247,9 @@ def test_only_groups_without_an_answer_that_follows_are_mended_the_best_answers_
     (cut,) = Mend(Mend.Options(best=1)).combine(group(ANSWER[:60], finish_reason="length"))
     assert cut.response == '"The sea is wide, blue and old."'
     assert Mend().combine(group(ANSWER, error="failed")) == []
+    for odd in ({}, {"instruction_id_list": ["no:kind"], "kwargs": [{}]}, {**meta, "kwargs": []}):
+        prompt = dataclasses.replace(asked, meta=odd)
+        assert Mend().combine(dataclasses.replace(group(ANSWER), prompt=prompt)) == []  # the reward tells what is wrong
 
 
 def test_self_instruct_attaches_other_instructions_to_each_copy_and_repeats_nothing_of_ifeval(tmp_path: Path) -> None:

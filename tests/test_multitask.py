@@ -10,12 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-from conftest import PATIENCE, ROOT, Run, Site, hub_of, installed, shell, spawn, write_rows
+from conftest import PATIENCE, Run, Site, hub_of, installed, shell, spawn, write_rows
 from test_loop import dump, write_plan
 from test_resume import SLOW, content, finished, wait_for
 
@@ -467,32 +462,6 @@ def test_killed_and_resumed_a_run_of_two_tasks_ends_as_one_that_was_never_stoppe
     assert [t["chosen"] for t in done.json["rounds"][0]["tasks"]] == [40, 40]
     with Session(store) as opened:
         assert [r["rounds"] for r in History(opened.store).runs()] == [1]
-
-
-def commented() -> dict[str, Any]:
-    """The tasks that the config of `tune --init` shows as comments."""
-    text = (ROOT / "tao_hub" / "templates" / "tune.toml").read_text(encoding="utf-8")
-    lines = text[text.index("# [[tasks]]") :].splitlines()
-    return tomllib.loads('policy = "smollm2"\n' + "\n".join(line.removeprefix("#") for line in lines))
-
-
-@pytest.mark.parametrize("source", [ROOT / "benchmarks" / "multitask.toml", commented()], ids=["file", "comments"])
-def test_the_examples_of_two_tasks_are_plans_whose_components_exist_and_take_their_options(source: Any) -> None:
-    plan = load_plan(source)
-    hub = tao_hub.Hub()
-    assert list(plan.by_task()) == ["inbox", "backoffice"]
-    for one in plan.by_task().values():
-        suite = hub.suite(hub.resolve("suite", one.suite_ref))
-        assert one.split in suite.splits()
-        used = [("strategy", tao_hub.Ref(use.strategy, use.options)) for use in [*one.candidates, *one.combine]]
-        used += [("reward", use.ref) for use in one.rewards]
-        used.append(("trainer", tao_hub.Ref(one.train.name, one.train.options)))
-        for kind, ref in used:
-            whole = hub.resolve(kind, ref, suite)
-            hub.find(kind, whole.name).load().Options.model_validate(dict(whole.options))
-    for use in plan.measured:
-        assert use.split in hub.suite(hub.resolve("suite", tao_hub.Ref(use.suite, use.options))).splits()
-    assert [use.retain for use in plan.measured if use.retain] == [0.02]
 
 
 def test_compare_names_the_suites_of_a_run_as_its_plan_does(

@@ -13,9 +13,6 @@ answers it learnt from and how many of them are right; the labels are read for t
 from __future__ import annotations
 
 import argparse
-import csv
-import gzip
-import io
 import json
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -23,7 +20,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from tao_reward_model.banking import Banking77
+from tao_reward_model.banking import Banking77, read
 from tao_reward_model.banking_intents import DESCRIPTIONS
 from tao_reward_model.choice import Choice
 
@@ -81,8 +78,7 @@ def encoder_alone(options: argparse.Namespace) -> dict[str, Any]:
 def learnt(session: tao_hub.Session, run: str, rounds: int, data: Path) -> Iterator[dict[str, Any]]:
     """What each round learnt from, by the labels of the messages."""
     file = next(f for f in (data / "train.csv", data / "train.csv.gz") if f.is_file())
-    told = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
-    labels = {row["text"].strip(): row["category"] for row in csv.DictReader(io.StringIO(told.decode("utf-8")))}
+    labels = dict(read(file))
     groups = list(tao_hub.run_groups(session, run))
     each = len(groups) // rounds
     for number in range(rounds):

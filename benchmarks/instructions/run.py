@@ -5,9 +5,9 @@
 Data: Self-Instruct's seed tasks (Wang et al. 2023, arXiv 2212.10560) with verifiable instructions drawn and attached,
 no output read; IFEval (Zhou et al. 2023, arXiv 2311.07911) as the sealed test, greedy. What is learnt follows all its
 prompt's instructions (`instructions/followed`), by itself or mended (`instructions/mend`), and is about the prompt
-(`embed/about`). Prints a JSON object for each
-metric: before, after, the difference with a 95% interval and p (McNemar, or the paired t for shares). `instructions
-strict` and `instructions loose` are the paper's instruction-level accuracy, with a bootstrap interval over prompts.
+(`embed/about`). Prints a JSON object for each metric: before, after, the difference with a 95% interval and p (McNemar,
+or the paired t for shares). `instructions strict` and `instructions loose` are the paper's instruction-level accuracy,
+with a bootstrap interval over prompts.
 """
 
 from __future__ import annotations

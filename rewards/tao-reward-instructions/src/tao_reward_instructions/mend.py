@@ -16,6 +16,7 @@ from .checks import LIMITED, MANY, follows
 from .followed import instructions_of
 from .text import sentences_of
 
+Asked = Sequence[tuple[str, Mapping[str, Any]]]  # (kind, options) of each instruction
 Edit = Callable[[str, Mapping[str, Any]], str]
 ITEM = re.compile(r"^[ \t]*(?:[*•-]+|\d+\.)[ \t]+", re.MULTILINE)  # how a list's item begins
 _TAIL = " \n*-"
@@ -27,14 +28,20 @@ class Mend(tao_hub.Strategy):
     For each instruction that is not followed there is an edit: a title put before, a postscript after, sentences cut
     off or set as list items, sections or paragraphs, words added or left out, case changed. Where a candidate follows
     all of them, or no edit helps (more sentences or words, another language), nothing is made. The rewards judge what
-    comes of it. An answer that was cut off is mended up to its last whole sentence.
+    comes of it. An answer that was cut off is mended up to its last whole sentence. Where a prompt has no instructions,
+    or some that cannot be checked, nothing is mended: `instructions/followed` has its error.
     """
 
     class Options(tao_hub.Options):
         best: int = pydantic.Field(2, ge=1, description="Candidates of a prompt that are edited: the best totals")
 
     def combine(self, group: tao_hub.Group) -> Sequence[tao_hub.Candidate]:
-        asked = instructions_of(group.prompt)
+        try:
+            return self._mended(group, instructions_of(group.prompt))
+        except ValueError:
+            return []
+
+    def _mended(self, group: tao_hub.Group, asked: Asked) -> list[tao_hub.Candidate]:
         alive = [i for i, c in enumerate(group.candidates) if not c.error and not c.parents and c.response.strip()]
         if any(not group.candidates[i].truncated and _all(group.candidates[i].response, asked) for i in alive):
             return []
@@ -52,7 +59,7 @@ class Mend(tao_hub.Strategy):
         return list(made.values())
 
 
-def mend(text: str, asked: Sequence[tuple[str, Mapping[str, Any]]], other: str = "") -> str | None:
+def mend(text: str, asked: Asked, other: str = "") -> str | None:
     """The text edited until it follows all of the (kind, options), or None. `other` is another answer to the prompt,
     for instructions that want two."""
     wanted = dict(asked)
@@ -66,7 +73,7 @@ def mend(text: str, asked: Sequence[tuple[str, Mapping[str, Any]]], other: str =
     return None
 
 
-def _all(text: str, asked: Sequence[tuple[str, Mapping[str, Any]]]) -> bool:
+def _all(text: str, asked: Asked) -> bool:
     return all(follows(kind, text, options) for kind, options in asked)
 
 

@@ -77,7 +77,7 @@ class Banking77(tao_hub.Suite):
         file = own if split == "test" and own else self._file("train")
         if file is None:
             raise FileNotFoundError(f"no train.csv[.gz] in {self._folder()}: {CURE}")
-        rows = sorted(dict(_read(file)).items(), key=lambda row: _hash(row[0]))
+        rows = sorted(dict(read(file)).items(), key=lambda row: _hash(row[0]))
         if not own:
             parts = {"prompts": range(7), "dev": range(7, 8), "test": range(8, 10)}
             rows = [(text, intent) for text, intent in rows if int(_hash(text)[-8:], 16) % 10 in parts[split]]
@@ -111,7 +111,7 @@ def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _read(file: Path) -> Iterator[tuple[str, str]]:
+def read(file: Path) -> Iterator[tuple[str, str]]:
     """(text, category) of each row. Raises ValueError naming file, line and what was found."""
     source = None
     try:
