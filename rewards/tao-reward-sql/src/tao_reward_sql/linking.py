@@ -86,8 +86,13 @@ def _key(name: str, question: str) -> bool:
 
 def stems(text: str) -> set[str]:
     """Words without case and endings, those of `camelCase` and `snake_case` apart; none of less than three letters."""
-    words = (w.casefold() for w in WORD.findall(_CAMEL.sub(" ", text)))
-    return {re.sub(r"(?:ies|es|s|ing|ed|e|y)$", "", w) if len(w) > 4 else w for w in words if len(w) > 2}
+    return {stem(w) for w in WORD.findall(_CAMEL.sub(" ", text)) if len(w) > 2}
+
+
+def stem(word: str) -> str:
+    """A word without case and ending."""
+    folded = word.casefold()
+    return re.sub(r"(?:ies|es|s|ing|ed|e|y)$", "", folded) if len(folded) > 4 else folded
 
 
 def all_stems(names: Iterable[str]) -> set[str]:

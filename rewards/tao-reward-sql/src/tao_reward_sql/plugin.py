@@ -31,6 +31,7 @@ def register_suites(register: tao_hub.hookspecs.Register) -> None:
 def register_strategies(register: tao_hub.hookspecs.Register) -> None:
     register("values", "tao_reward_sql.asking:OtherValues", summary="synthesis: questions with other values")
     register("backwards", "tao_reward_sql.backwards:Backwards", summary="synthesis: questions for drawn queries")
+    register("compose", "tao_reward_sql.compose:Compose", summary="queries put together from parts of known ones")
     register("repair", "tao_reward_sql.repair:Repair", summary="queries mended where question and query disagree")
 
 

@@ -25,7 +25,7 @@ REWARDS = [
 def plan(
     policy: str = "", rounds: int = ROUNDS, seed: int = 0, prompts: int | None = None, limit: int | None = None,
     deterministic: bool = False, n: int = 8, lora: bool | None = None, rewards: Sequence[Mapping[str, Any]] = (),
-    **training: Any,
+    compose: bool = True, **training: Any,
 ) -> tao_hub.Plan:  # fmt: skip
     """The plan, with `rewards` beside its own. `policy`: empty for the small one that is shipped, all its weights tuned
     in float32; "adapter" for the shipped adapter of SmolLM2; or one of the user's own. All but the first get LoRA,
@@ -43,7 +43,7 @@ def plan(
         "policy_options": {"dtype": "float32"} if small else {}, "max_tokens": MAX_TOKENS,
         "deterministic": deterministic,
         "candidates": [{"strategy": "direct", "n": n, "temperature": 1.0, "max_tokens": MAX_TOKENS}],
-        "combine": [{"strategy": "sql/repair"}],
+        "combine": [*([{"strategy": "sql/compose"}] if compose else []), {"strategy": "sql/repair"}],
         "rewards": [*REWARDS, *rewards],
         "train": {"name": "trl/best-of-n", "start": "base", "options": options},
         "eval": [

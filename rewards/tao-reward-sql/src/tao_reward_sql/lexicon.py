@@ -1,0 +1,64 @@
+"""Which words speak of which parts of a query: learnt from question–query pairs, without alignments."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .linking import Asked, stem
+
+if TYPE_CHECKING:
+    import numpy as np
+
+ROUNDS = 6  # of expectation and maximisation; more of them fit the words of single examples
+SMOOTHING = 0.5  # words that a part has seen beside its own, spread as they are over all questions
+NOTHING = "nothing"  # the part that explains words which no part of a query is asked by
+TEXT, NUMBER = "<text>", "<number>"
+_WORD = re.compile(r"\0|[^\W_]+")
+
+Part = Hashable
+
+
+def words_of(asked: Asked) -> list[str]:
+    """The question's words without case and endings, each once; a value of the data reads <text>, a number <number>."""
+    text, end = asked.text, len(asked.text)
+    for mention in sorted(asked.mentions, key=lambda m: -m.start):
+        if mention.end <= end:
+            text, end = f"{text[: mention.start]} \0 {text[mention.end :]}", mention.start
+    found = _WORD.findall(text)
+    return list(dict.fromkeys(TEXT if w == "\0" else NUMBER if w in asked.counted else stem(w) for w in found))
+
+
+@dataclass(frozen=True)
+class Lexicon:
+    """p(word | part), learnt as in IBM's first model of translation (Brown et al. 1993): each word of a question is
+    said for one of its query's parts, or for none, whichever explains it."""
+
+    parts: Mapping[Part, int]
+    words: Mapping[str, int]
+    table: np.ndarray  # (parts, words), each row sums to one
+
+    @classmethod
+    def learnt(cls, pairs: Iterable[tuple[Sequence[str], Iterable[Part]]]) -> Lexicon:
+        """From (words of a question, parts of its query)."""
+        import numpy as np
+
+        known = [(list(told), [NOTHING, *dict.fromkeys(parts)]) for told, parts in pairs]
+        words = {word: i for i, word in enumerate(dict.fromkeys(w for told, _ in known for w in told))}
+        parts = {part: i for i, part in enumerate(dict.fromkeys(p for _, of in known for p in of))}
+        places = [np.ix_([parts[p] for p in of], [words[w] for w in told]) for told, of in known]
+        spread = np.bincount([words[w] for told, _ in known for w in told], minlength=len(words)).astype(float)
+        spread /= spread.sum()
+        table = np.tile(spread, (len(parts), 1))
+        for _ in range(ROUNDS):
+            counts = np.tile(SMOOTHING * spread, (len(parts), 1))
+            for here in places:
+                counts[here] += table[here] / table[here].sum(0)
+            table = counts / counts.sum(1, keepdims=True)
+        return cls(parts, words, table)
+
+    def of(self, told: Sequence[str]) -> np.ndarray:
+        """p(word | part) of those of the words that the lexicon knows: (parts, words)."""
+        return self.table[:, [self.words[word] for word in told if word in self.words]]
