@@ -153,7 +153,8 @@ class Parts:
         """Columns of a table in a role, with log p."""
         counts = {name: self.columns[role, table, name] + 0.02 for name in self.tables[table]}
         whole = sum(counts.values())
-        return heapq.nlargest(COLUMNS, ((n, math.log(c / whole)) for n, c in counts.items()), key=lambda found: found[1])
+        best = heapq.nlargest(COLUMNS, counts, key=counts.__getitem__)
+        return [(name, math.log(counts[name] / whole)) for name in best]
 
     def _sets(self, asked: Asked, table: np.ndarray) -> list[Filled]:
         """Sets of up to three conditions that the question's values can fill, each value in one place."""
@@ -168,11 +169,12 @@ class Parts:
         rows = table[[self.lexicon.parts[c] for c in free]] + table[self.lexicon.parts[NOTHING]]
         free = [free[i] for i in np.argsort(-np.log(rows).sum(1))[:FREE]]
         usable = [c for c in self.conditions if c.slots and ways[c]] + free
+        costs = {c: math.log((self.conditions[c] + 0.5) / (self.of_table[c.table] + 1)) for c in usable}
         found = []
         for size in range(MOST_CONDITIONS + 1):
             few = math.log((self.sizes[size] + 0.2) / (self.total + 1))
             for chosen in itertools.combinations(usable, size):
-                prior = few + sum(math.log((self.conditions[c] + 0.5) / (self.of_table[c.table] + 1)) for c in chosen)
+                prior = few + sum(costs[c] for c in chosen)
                 for filled in itertools.product(*(ways[c] for c in chosen)):
                     used = tuple(itertools.chain(*filled))
                     if len(set(used)) == len(used):

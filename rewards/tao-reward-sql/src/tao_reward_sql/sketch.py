@@ -30,7 +30,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class Condition:
-    """A part of WHERE that stands for itself: columns by their full names, constant_0_, … for what the question says."""
+    """A part of WHERE that stands for itself: columns by their full names, constant_0_ … for what is said."""
 
     table: str
     sql: str
