@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tao_demo.office.suite import Backoffice, database
-from tao_reward_sql.compose import Compose
+from tao_reward_sql.compose import Compose, LexiconReward
 from tao_reward_sql.databases import columns_of
 from tao_reward_sql.lexicon import NOTHING, Lexicon, words_of
 from tao_reward_sql.linking import read
 from tao_reward_sql.match import Match
-from tao_reward_sql.parts import Parts
+from tao_reward_sql.parts import UNSAID, WEIGHT, Parts
 from tao_reward_sql.sketch import query_of, sketch_of
+from tao_reward_sql.tables import tables_of
 
 import tao_hub
 from tao_hub import Candidate, Group, Message, Prompt
@@ -121,7 +122,7 @@ def test_what_has_no_such_parts_is_left_out(shop: Path, sql: str) -> None:
     asked = read("How many products?", shop)
     assert sketch_of(sql, asked, tables) is None
     with pytest.raises(ValueError, match="can be taken apart"):
-        Parts.learnt([(asked, sql)], tables)
+        Parts.learnt([(asked, sql)], tables_of(shop))
 
 
 def test_a_lexicon_learns_what_each_word_is_said_for() -> None:
@@ -167,8 +168,8 @@ def test_without_examples_or_on_other_engines_it_says_so_or_writes_nothing(tmp_p
 def test_on_backoffice_it_finds_what_the_shipped_policy_does_not() -> None:
     """Of 60 questions of dev more than two thirds have a right query among eight; the shipped policy answers 43%."""
     suite = Backoffice()
-    tables = {t.casefold(): tuple(map(str.casefold, c)) for t, c in columns_of(database()).items()}
-    parts = Parts.learnt([(read(p.text, database()), str(p.reference)) for p in suite.prompts("seed")], tables)
+    pairs = [(read(p.text, database()), str(p.reference)) for p in suite.prompts("seed")]
+    parts = Parts.learnt(pairs, tables_of(database()))
     match = Match(Match.Options(**suite.options_for("sql/match")))
     right = []
     for prompt in list(suite.prompts("dev"))[:60]:
@@ -176,3 +177,45 @@ def test_on_backoffice_it_finds_what_the_shipped_policy_does_not() -> None:
         right.append(any(score.value for score in match.score_batch([(prompt, Candidate("", sql)) for sql in queries])))
     match.close()
     assert sum(right) > 40
+
+
+def lexicon(file: Path, question: str, *queries: str) -> list[tao_hub.Score]:
+    reward = LexiconReward(LexiconReward.Options(examples=[{"input": q, "output": sql} for q, sql in EXAMPLES]))
+    prompt = Prompt((Message("user", question),), meta={"db": str(file)})
+    return list(reward.score_batch([(prompt, Candidate(prompt.digest, sql)) for sql in queries]))
+
+
+def test_the_lexicon_prefers_the_query_whose_parts_the_words_ask_for(shop: Path) -> None:
+    right, *wrong = lexicon(
+        shop, "How many products in lamps cost more than 15?",
+        "SELECT COUNT(*) FROM product WHERE category = 'lamps' AND price > 15",
+        "SELECT name FROM product WHERE category = 'lamps' AND price > 15",
+        "SELECT COUNT(*) FROM product WHERE price > 15",
+        "SELECT COUNT(*) FROM sale JOIN product ON product.id = sale.product_id WHERE product.category = 'lamps'",
+        "SELECT category, COUNT(*) FROM product WHERE price > 15 GROUP BY category",
+    )  # fmt: skip
+    assert right.value is not None
+    assert right.value < 0
+    assert all(other.value is not None and other.value < right.value for other in wrong)
+    assert [s.parts["unsaid"] for s in (right, *wrong)] == [0, 0, 1, 1, 1]
+
+
+def test_what_has_no_parts_is_explained_by_nothing(shop: Path) -> None:
+    union, right = lexicon(
+        shop, "How many products in lamps?", "SELECT name FROM product UNION SELECT sold_on FROM sale",
+        "SELECT COUNT(*) FROM product WHERE category = 'lamps'",
+    )  # fmt: skip
+    assert union.parts["unsaid"] == 1
+    assert union.parts["words"] < right.parts["words"]
+    assert union.parts["parts"] < right.parts["parts"]
+
+
+def test_the_likelihood_of_a_composed_query_is_what_it_was_composed_by(shop: Path) -> None:
+    """The order in which queries come is that of WEIGHT · Σ log p(word | parts) + log p(parts) − UNSAID · unsaid."""
+    parts = Parts.learnt([(read(q, shop), sql) for q, sql in EXAMPLES], tables_of(shop))
+    asked = read("How many products in lamps cost more than 15?", shop)
+    known = [word for word in words_of(asked) if word in parts.lexicon.words]
+    for sql, total in list(parts.queries(asked))[:5]:
+        found = parts.likelihood(sql, asked)
+        rest = total - WEIGHT * len(known) * found["words"] + UNSAID * found["unsaid"]
+        assert rest == pytest.approx(found["parts"], abs=1.5)  # the same but for the smoothing of what is rare

@@ -99,7 +99,10 @@ def asked_for(options: argparse.Namespace, seed: int) -> tao_hub.Plan:
         training["rewards"] = [{
             "name": back.name, "label": "cycle", "weight": options.cycle_weight, "options": back.options,
         }]  # fmt: skip
-    return plan(options.policy, options.rounds, seed, options.prompts, n=options.n, lora=options.lora, **training)
+    return plan(
+        options.policy, options.rounds, seed, options.prompts, n=options.n, lora=options.lora,
+        compose=options.compose, **training,
+    )  # fmt: skip
 
 
 def side_by_side(options: argparse.Namespace) -> None:
@@ -133,6 +136,10 @@ def main() -> None:
     parser.add_argument("--epochs", type=float)
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--cycle-weight", type=float, default=0.0, help="of cycle/back-translation (0: without)")
+    parser.add_argument(
+        "--compose", action=argparse.BooleanOptionalAction, default=True,
+        help="the seed pairs' parts make candidates and rewards, too",
+    )
     parser.add_argument(
         "--copies", type=int, help="of each seed pair, with other values (default: 80; way back: 40; adapter: 2)"
     )

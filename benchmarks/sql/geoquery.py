@@ -126,17 +126,22 @@ def plan(folder: Path, policy: Path, seed: int, options: argparse.Namespace) -> 
         found = way_back(folder, options.out, 0, options.copies or 60)
         cycle = [{"name": found.name, "label": "cycle", "weight": options.cycle_weight, "options": found.options}]
     reads: dict[str, Any] = {"databases": str(folder), "workers": 2}
+    pairs = [{"input": p.text, "output": p.reference} for p in Folder(Folder.Options(path=str(folder))).prompts("seed")]
+    parts = {"databases": str(folder), "examples": pairs}
+    lexicon = {"name": "sql/lexicon", "label": "lexicon", "weight": options.lexicon_weight, "options": parts}
     return tao_hub.load_plan({
         "suite": "sql/folder", "suite_options": {"path": str(folder)}, "policy": str(policy), "seed": seed,
         "rounds": options.rounds, "policy_options": {"dtype": "float32"} if small else {},
         "max_tokens": 120, "drop_overlap": True,
         "candidates": [{"strategy": "direct", "n": options.n, "temperature": 1.0, "max_tokens": 120}],
-        "combine": [{"strategy": "sql/repair"}],
+        "combine": [
+            *([{"strategy": "sql/compose", "options": parts}] if options.compose else []), {"strategy": "sql/repair"},
+        ],
         "rewards": [
             {"name": "sql/executes", "label": "executes", "gate": 1.0, "options": reads},
             {"name": "sql/consistency", "label": "consistency", "options": reads},
             {"name": "sql/schema", "label": "schema", "weight": options.schema_weight, "options": reads},
-            *cycle,
+            *([lexicon] if options.compose else []), *cycle,
         ],
         "train": {"name": "trl/best-of-n", "start": "base", "options": {
             "lora_rank": 0 if small else 8, "learning_rate": 5e-4, "epochs": options.epochs or (8 if small else 2),
@@ -191,6 +196,11 @@ def main() -> None:
     parser.add_argument("--epochs", type=float)
     parser.add_argument("--share", type=float, default=0.65, help="of the prompts that are learnt from, the surest")
     parser.add_argument("--schema-weight", type=float, default=2.0)
+    parser.add_argument(
+        "--compose", action=argparse.BooleanOptionalAction, default=True,
+        help="the labelled pairs' parts make candidates and rewards, too",
+    )
+    parser.add_argument("--lexicon-weight", type=float, default=1.0, help="of sql/lexicon, with --compose")
     parser.add_argument("--cycle-weight", type=float, default=0.0, help="of cycle/back-translation (0: without)")
     parser.add_argument("--copies", type=int, help="of each labelled pair, with other values (default: 60; adapter: 2)")
     parser.add_argument("--lora", action="store_true", help="tune SmolLM2 with its adapter")

@@ -82,7 +82,7 @@ def others(out: Path) -> Ref:
 def judged_run(session: Session, out: Path, policy: str, options: argparse.Namespace) -> str:
     """The run in which a policy answers the other questions and their queries judge; its update, which learns the right
     answers, is the other use of these labels: measured beside the rest."""
-    like = plan(policy, rounds=1, prompts=options.train, n=options.n, lora=False).as_dict()
+    like = plan(policy, rounds=1, prompts=options.train, n=options.n, lora=False, compose=False).as_dict()
     measured = [{**use, "suite": OFFICE.name, "limit": options.limit} for use in like["eval"]]
     train = {**like["train"], "min_total": 1.0}
     if policy:  # of a tuned policy only the candidates are wanted
@@ -169,7 +169,8 @@ def tune(session: Session, out: Path, options: argparse.Namespace) -> None:
     same drawn candidates, scored once per seed, and those that `sql/repair` makes of each arm's best ones."""
     runs: dict[str, list[str]] = {arm: [] for arm in options.arms}
     for seed in options.seeds:
-        asked_for = {"prompts": options.prompts, "limit": options.limit, "n": options.n, "epochs": options.epochs}
+        asked_for = {"prompts": options.prompts, "limit": options.limit, "n": options.n, "epochs": options.epochs,
+                     "compose": False}
         like = plan(rounds=1, seed=seed, **asked_for).as_dict()
         for arm in options.arms:
             rewards = []

@@ -1,9 +1,9 @@
-"""sql/compose: candidates put together from parts of worked examples, as the words of the question ask for them."""
+"""sql/compose and sql/lexicon: queries put together from parts of worked examples, and any query judged by them."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,14 @@ import pydantic
 import tao_hub
 
 from .backwards import Pair
-from .databases import Where, columns_of, database_of
+from .databases import Where, database_of, state_of
 from .engines import engine_of
+from .extract import extract_sql
 from .linking import read
-from .parts import Parts
+from .parts import UNSAID, Parts
+from .tables import tables_of
+
+WORDS = 20  # as many words' worth of what is counted once a question
 
 
 class Compose(tao_hub.Strategy):
@@ -35,12 +39,7 @@ class Compose(tao_hub.Strategy):
 
     def __init__(self, options: Any = None) -> None:
         super().__init__(options)
-        if not self.options.examples:
-            raise tao_hub.UsageError(
-                "sql/compose has no examples to learn from: use a suite that brings them, or give "
-                '-o examples=\'[{"input": "…", "output": "SELECT …"}]\''
-            )
-        self._known: dict[Path, Parts] = {}
+        self._known = Known("sql/compose", self.options.examples)
 
     def worked_examples(self) -> int:
         return len(self.options.examples)
@@ -50,13 +49,55 @@ class Compose(tao_hub.Strategy):
         if engine_of(database) != "sqlite":
             return []
         known = {candidate.response for candidate in group.candidates}
-        queries = self._parts(Path(database)).queries(read(group.prompt.text, database))
+        queries = self._known.on(Path(database)).queries(read(group.prompt.text, database))
         best = [sql for sql, _ in itertools.islice(queries, self.options.n)]
         return [tao_hub.Candidate(group.prompt.digest, sql) for sql in best if sql not in known]
 
-    def _parts(self, database: Path) -> Parts:
-        if database not in self._known:
-            tables = {t.casefold(): tuple(map(str.casefold, c)) for t, c in columns_of(database).items()}
-            pairs = [(read(e.input, database), e.output) for e in self.options.examples]
-            self._known[database] = Parts.learnt(pairs, tables)
-        return self._known[database]
+
+class LexiconReward(tao_hub.Reward):
+    """How likely the question's words are, given the parts of the query, and how likely these parts are: no labels but
+    worked examples (see `sql/compose`).
+
+    The value is the mean over the question's words of log p(word | parts), in nats, plus (log p(parts) − 6 for each
+    value of the question that the query does not use) / 20; at most 0. Only queries for one question compare. It knows
+    synonyms that examples show, and no order of words. What has no such parts (a set operation, a table twice) is
+    explained by nothing, so it has little. On other engines than SQLite there is no score.
+    """
+
+    class Options(Where):
+        examples: list[Pair] = pydantic.Field([], description='Known pairs: [{"input": QUESTION, "output": SQL}, …]')
+
+    def __init__(self, options: Any = None) -> None:
+        super().__init__(options)
+        self._known = Known("sql/lexicon", self.options.examples)
+
+    def score_batch(self, pairs: Sequence[tuple[tao_hub.Prompt, tao_hub.Candidate]]) -> Iterable[float | tao_hub.Score]:
+        return [self._score(prompt, extract_sql(candidate.response)) for prompt, candidate in pairs]
+
+    def _score(self, prompt: tao_hub.Prompt, sql: str) -> tao_hub.Score:
+        database = database_of(prompt, self.options)
+        if engine_of(database) != "sqlite":
+            return tao_hub.Score.failed("reads SQLite databases only", type="OtherEngine")
+        found = self._known.on(Path(database)).likelihood(sql, read(prompt.text, database))
+        value = found["words"] + (found["parts"] - UNSAID * found["unsaid"]) / WORDS
+        return tao_hub.Score(value, parts=found)
+
+
+class Known:
+    """What examples have taught about the databases of prompts, learnt when first asked."""
+
+    def __init__(self, who: str, examples: Sequence[Pair]) -> None:
+        if not examples:
+            raise tao_hub.UsageError(
+                f"{who} has no examples to learn from: use a suite that brings them, or give "
+                '-o examples=\'[{"input": "…", "output": "SELECT …"}]\''
+            )
+        self._examples = examples
+        self._parts: dict[tuple[Path, int], Parts] = {}
+
+    def on(self, database: Path) -> Parts:
+        key = (database, state_of(database))
+        if key not in self._parts:
+            pairs = [(read(e.input, database), e.output) for e in self._examples]
+            self._parts[key] = Parts.learnt(pairs, tables_of(database))
+        return self._parts[key]

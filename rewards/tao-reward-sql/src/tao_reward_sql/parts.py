@@ -5,14 +5,17 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from .conditions import taken_apart, widened
 from .lexicon import NOTHING, Lexicon, words_of
 from .linking import Asked, stem
 from .sketch import Condition, Joins, Outline, Sketch, Slot, Tables, query_of, sketch_of
+from .tables import Tables as Schema
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,10 +23,13 @@ if TYPE_CHECKING:
 FRAMES = 80  # of a question that are looked at with all sets of conditions: those that explain its words best
 WHOLE = 400  # combinations of a question that are written out
 MOST_CONDITIONS = 3
-FREE = 8  # conditions without a constant that are thought of
+FREE, HELD = 6, 12  # conditions without constants, and with some, that are thought of
+RARE = 0.1  # how often a condition that no example has counts as seen
 COLUMNS = 6  # of a table that are thought of in one place of an outline
 WEIGHT = 0.7  # of log p(words | parts) beside log p(parts): its words are not as independent as it takes them
+UNLIKELY = -7.0  # log p of a column that is not thought of in its place
 UNSAID = 6.0  # nats that a value of the question costs which the query does not use
+_CONSTANT = re.compile(r"'((?:[^']|'')*)'|\b(\d+(?:\.\d+)?)\b")
 
 
 @dataclass(frozen=True)
@@ -54,8 +60,9 @@ class Filled:
 class Parts:
     """The parts of known queries, with their counts and their words."""
 
-    def __init__(self, sketches: Sequence[Sketch], lexicon: Lexicon, joins: Joins, tables: Tables) -> None:
-        self.lexicon, self.joins, self.tables, self.total = lexicon, joins, tables, len(sketches)
+    def __init__(self, sketches: Sequence[Sketch], lexicon: Lexicon, joins: Joins, schema: Schema) -> None:
+        self.lexicon, self.joins, self.schema, self.total = lexicon, joins, schema, len(sketches)
+        self.tables = _columns(schema)
         self.outlines = Counter(s.outline for s in sketches)
         self.together = Counter((s.outline, s.tables) for s in sketches)
         self.mains = Counter(s.tables for s in sketches)
@@ -64,6 +71,7 @@ class Parts:
             for s in sketches for role, owner, name in zip(s.outline.roles, s.outline.owners, s.columns)
         )  # fmt: skip
         self.conditions = Counter(c for s in sketches for c in s.conditions)
+        self.usable = widened(self.conditions, schema)
         self.of_table = Counter(c.table for s in sketches for c in s.conditions)
         self.own = Counter(c.table == s.tables[0] for s in sketches for c in s.conditions)
         self.sizes = Counter(len(s.conditions) for s in sketches)
@@ -71,22 +79,24 @@ class Parts:
         self.spoken = self._spoken()
 
     @classmethod
-    def learnt(cls, pairs: Iterable[tuple[Asked, str]], tables: Tables) -> Parts:
+    def learnt(cls, pairs: Iterable[tuple[Asked, str]], schema: Schema) -> Parts:
         """From questions as they are read and their queries; queries that have no such parts are left out. Raises
         ValueError if none has."""
-        joins: dict[frozenset[str], str] = {}
-        sketches, told = [], [*_names(tables)]
+        joins = {frozenset((k.parent.casefold(), k.child.casefold())):
+                 f"{k.parent}.{k.key} = {k.child}.{k.column}".casefold() for k in schema.links}  # fmt: skip
+        sketches, told = [], [*_names(_columns(schema))]
         for asked, sql in pairs:
-            found = sketch_of(sql, asked, tables)
+            found = sketch_of(sql, asked, _columns(schema))
             if found is not None:
                 sketch, on = found
                 joins.update(on)
                 sketches.append(sketch)
                 frame = Frame(sketch.outline, sketch.tables, sketch.columns)
-                told.append((words_of(asked), [*frame.parts, *sketch.conditions]))
+                held = [part for c in sketch.conditions for part in taken_apart(c, schema).parts]
+                told.append((words_of(asked), [*frame.parts, *held]))
         if not sketches:
             raise ValueError("none of the examples is a query that can be taken apart (one SELECT from plain tables)")
-        return cls(sketches, Lexicon.learnt(told), joins, tables)
+        return cls(sketches, Lexicon.learnt(told), joins, schema)
 
     def queries(self, asked: Asked) -> Iterator[tuple[str, float]]:
         """(query, log p(words, parts) up to a constant), the most probable first, each query once."""
@@ -99,9 +109,14 @@ class Parts:
         best = np.argsort(-worth)[:FRAMES]
         sets = self._sets(asked, table)
         padded = np.vstack([table, np.zeros_like(table[:1])])  # the last row is that of no condition
-        places = [[self.lexicon.parts[c] for c in s.conditions] for s in sets]
-        more = padded[[[*p, *[-1] * (MOST_CONDITIONS - len(p))] for p in places]].sum(1)  # (sets, words)
-        sizes, priors = np.array([len(p) for p in places]), np.array([s.prior for s in sets])
+        held = {c: i for i, c in enumerate(dict.fromkeys(c for s in sets for c in s.conditions))}
+        rows = np.array([padded[self._places(c)].sum(0) for c in held] + [padded[-1]])  # (conditions + 1, words)
+        counts = np.array([len(self.usable[c].parts) for c in held] + [0])
+        places = np.full((len(sets), MOST_CONDITIONS), -1)
+        for row, s in zip(places, sets):
+            row[: len(s.conditions)] = [held[c] for c in s.conditions]
+        more, sizes = rows[places].sum(1), counts[places].sum(1)  # (sets, words), (sets,)
+        priors = np.array([s.prior for s in sets])
         joined = {main: self._joined(main, sets) for main in {self.frames[i].tables[0] for i in best}}
         unsaid = {n: _unsaid(n, sets, asked) for n in {self.frames[i].outline.numbers for i in best}}
         totals = np.stack([
@@ -117,6 +132,48 @@ class Parts:
             if sql is not None and sql not in given:
                 given.add(sql)
                 yield sql, float(totals.flat[place])
+
+    def likelihood(self, sql: str, asked: Asked) -> dict[str, float]:
+        """Of any query, in nats: `words`, mean log p(word | parts) of the words that are known; `parts`, log p(parts);
+        and `unsaid`, how many of the question's values it does not use. One that cannot be taken apart is an outline
+        that no example has and no word asks for."""
+        import numpy as np
+
+        found = sketch_of(sql, asked, self.tables)
+        table, nothing = self.lexicon.of(words_of(asked)), self.lexicon.parts[NOTHING]
+        parts, prior = [nothing], math.log(0.1 / (self.total + 1)) + UNLIKELY
+        constants = [text or number for text, number in _CONSTANT.findall(sql)]
+        if found is not None:
+            sketch = found[0]
+            frame = Frame(sketch.outline, sketch.tables, sketch.columns)
+            held = [part for c in sketch.conditions for part in taken_apart(c, self.schema).parts]
+            parts = [self.lexicon.parts.get(part, nothing) for part in (NOTHING, *frame.parts, *held)]
+            prior, constants = self._prior(sketch), list(sketch.constants)
+        words = np.log(table[parts].mean(0))
+        return {
+            "words": float(words.mean()) if len(words) else 0.0, "parts": prior,
+            "unsaid": float(len(asked.missed(constants))),
+        }  # fmt: skip
+
+    def _prior(self, sketch: Sketch) -> float:
+        """log p(parts); a part that no example has counts as seen a tenth of a time."""
+        outline, main = sketch.outline, sketch.tables[0]
+        told = math.log((self.outlines[outline] + 0.1) / (self.total + 1))
+        seen = self.together[outline, sketch.tables] + 0.5 * (self.mains[sketch.tables] + 0.1) / self.total
+        told += math.log(seen / (self.outlines[outline] + 0.5))
+        for role, owner, name in zip(outline.roles, outline.owners, sketch.columns):
+            told += dict(self._likely(role, sketch.tables[owner])).get(name, UNLIKELY)
+        told += math.log((self.sizes[len(sketch.conditions)] + 0.2) / (self.total + 1))
+        for condition in sketch.conditions:
+            known = math.log((self.conditions[condition] + RARE) / (self.of_table[condition.table] + 1))
+            own = self.own[condition.table == main] + 0.5
+            told += known + math.log(own / (sum(self.own.values()) + 1))
+        return told
+
+    def _places(self, condition: Condition) -> list[int]:
+        """Rows of the lexicon that explain words for a condition."""
+        nothing = self.lexicon.parts[NOTHING]
+        return [self.lexicon.parts.get(part, nothing) for part in self.usable[condition].parts]
 
     def _query(self, frame: Frame, chosen: Filled, asked: Asked) -> str | None:
         left = [value for value in asked.counted if value not in chosen.constants][: frame.outline.numbers]
@@ -162,14 +219,17 @@ class Parts:
 
         values = [*(m.value for m in asked.mentions), *asked.counted]
         ways: dict[Condition, list[tuple[str, ...]]] = {}
-        for condition in self.conditions:
+        for condition in self.usable:
             fitting = [[v for v in values if _fits(slot, v, asked)] for slot in condition.slots]
             ways[condition] = [way for way in itertools.product(*fitting) if len(set(way)) == len(way)]
-        free = [c for c in self.conditions if not c.slots]
-        rows = table[[self.lexicon.parts[c] for c in free]] + table[self.lexicon.parts[NOTHING]]
-        free = [free[i] for i in np.argsort(-np.log(rows).sum(1))[:FREE]]
-        usable = [c for c in self.conditions if c.slots and ways[c]] + free
-        costs = {c: math.log((self.conditions[c] + 0.5) / (self.of_table[c.table] + 1)) for c in usable}
+        able = [c for c in self.usable if ways[c]]
+        nothing = table[self.lexicon.parts[NOTHING]]
+        costs = {c: math.log((self.conditions[c] + RARE) / (self.of_table[c.table] + 1)) for c in able}
+        gain = {c: costs[c] + WEIGHT * float(np.log((nothing + table[rows].sum(0)) / (1 + len(rows))).sum())
+                for c in able for rows in [self._places(c)]}  # fmt: skip
+        ranked = sorted(able, key=lambda c: -gain[c])
+        best = {*[c for c in ranked if c.slots][:HELD], *[c for c in ranked if not c.slots][:FREE]}
+        usable = [c for c in able if c in best]  # in one order in all queries
         found = []
         for size in range(MOST_CONDITIONS + 1):
             few = math.log((self.sizes[size] + 0.2) / (self.total + 1))
@@ -188,7 +248,7 @@ class Parts:
         of_all = sum(self.own.values()) + 1
         here, there = (math.log((self.own[own] + 0.5) / of_all) for own in (True, False))
         costs = {other: here if other == table else there if frozenset((table, other)) in self.joins else -math.inf
-                 for other in self.of_table}  # fmt: skip
+                 for other in {c.table for s in sets for c in s.conditions}}  # fmt: skip
         return np.array([sum(costs[c.table] for c in s.conditions) for s in sets])
 
 
@@ -196,12 +256,17 @@ def _unsaid(numbers: int, sets: Sequence[Filled], asked: Asked) -> np.ndarray:
     """How many of the question's values are used nowhere; inf where an outline's `numbers` find none."""
     import numpy as np
 
-    found = []
-    for chosen in sets:
-        counted = sum(v not in chosen.constants for v in asked.counted)
-        left = len(asked.mentions) + len(asked.counted) - len(chosen.constants) - numbers
-        found.append(math.inf if counted < numbers else left)
-    return np.array(found, dtype=float)
+    whole = len(asked.mentions) + len(asked.counted) - numbers
+    left = np.array([whole - len(chosen.constants) for chosen in sets], dtype=float)
+    if numbers:
+        counted = [sum(value not in chosen.constants for value in asked.counted) for chosen in sets]
+        left[np.array(counted) < numbers] = math.inf
+    return left
+
+
+def _columns(schema: Schema) -> Tables:
+    """Columns by table, in lower case."""
+    return {t.casefold(): tuple(c.name.casefold() for c in table.columns) for t, table in schema.tables.items()}
 
 
 def _fits(slot: Slot, value: str, asked: Asked) -> bool:

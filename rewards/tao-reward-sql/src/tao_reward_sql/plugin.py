@@ -15,6 +15,7 @@ def register_rewards(register: tao_hub.hookspecs.Register) -> None:
     )
     register("executes", f"{here}.executes:Executes", summary="one query that runs and reads a real table")
     register("schema", f"{here}.schema:Schema", summary="the query's tables, columns and constants fit the question")
+    register("lexicon", f"{here}.compose:LexiconReward", summary="the query's parts are what examples' words ask for")
     register("consistency", f"{here}.consistency:Consistency", summary="how many candidates' SQL gives the same result")
 
 

@@ -1,4 +1,5 @@
-"""How *backoffice* is tuned without labels: candidates of the policy itself, mended, and judged by what they do."""
+"""How *backoffice* is tuned without labels: candidates of the policy itself and of the parts of the pairs that it has
+seen, mended, and judged by what they do and by what words they are asked with."""
 
 from __future__ import annotations
 
@@ -14,12 +15,14 @@ PROMPTS = 2000
 EXAMPLES = 0.65  # of the prompts: those whose best candidate has the highest totals are learnt from
 MAX_TOKENS = 100
 
-# `sql/schema` weighs most: the votes of a small policy repeat its own errors, the words of the question do not.
+# `sql/schema` weighs most: the votes of a small policy repeat its own errors, the words of the question do not. The
+# weights were chosen by what they pick on dev.
 REWARDS = [
     {"name": "sql/executes", "label": "executes", "gate": 1.0, "options": {"workers": 2}},
     {"name": "sql/consistency", "label": "consistency", "options": {"workers": 2}},
     {"name": "sql/schema", "label": "schema", "weight": 8.0, "options": {"workers": 2}},
 ]
+LEXICON = {"name": "sql/lexicon", "label": "lexicon", "weight": 2.0}
 
 
 def plan(
@@ -27,9 +30,10 @@ def plan(
     deterministic: bool = False, n: int = 8, lora: bool | None = None, rewards: Sequence[Mapping[str, Any]] = (),
     compose: bool = True, **training: Any,
 ) -> tao_hub.Plan:  # fmt: skip
-    """The plan, with `rewards` beside its own. `policy`: empty for the small one that is shipped, all its weights tuned
-    in float32; "adapter" for the shipped adapter of SmolLM2; or one of the user's own. All but the first get LoRA,
-    unless `lora` says otherwise."""
+    """The plan, with `rewards` beside its own. Without `compose` the seed pairs are left to the policy alone: no
+    candidates of their parts, and no reward by their words. `policy`: empty for the small one that is shipped, all its
+    weights tuned in float32; "adapter" for the shipped adapter of SmolLM2; or one of the user's own. All but the first
+    get LoRA, unless `lora` says otherwise."""
     small = not (bool(policy) if lora is None else lora)
     policy = {"": str(TINY), "adapter": str(ADAPTER)}.get(policy, policy)
     asked = prompts or PROMPTS
@@ -44,7 +48,7 @@ def plan(
         "deterministic": deterministic,
         "candidates": [{"strategy": "direct", "n": n, "temperature": 1.0, "max_tokens": MAX_TOKENS}],
         "combine": [*([{"strategy": "sql/compose"}] if compose else []), {"strategy": "sql/repair"}],
-        "rewards": [*REWARDS, *rewards],
+        "rewards": [*REWARDS, *([LEXICON] if compose else []), *rewards],
         "train": {"name": "trl/best-of-n", "start": "base", "options": options},
         "eval": [
             {"split": "dev", "limit": limit}, {"split": "test", "sealed": True, "limit": limit},

@@ -53,7 +53,7 @@ class Backoffice(tao_hub.Suite):
 
     def options_for(self, component: str) -> Mapping[str, Any]:
         brought: dict[str, Any] = {"db": str(database())} if component.startswith("sql/") else {}
-        if component in ("sql/backwards", "sql/compose"):
+        if component in ("sql/backwards", "sql/compose", "sql/lexicon"):
             brought["examples"] = [{"input": pair.text, "output": pair.reference} for pair in _read("seed")]
         return brought
 
