@@ -62,10 +62,18 @@ class Source(_Named):
         return Sampling(self.temperature, self.max_tokens, self.top_p, seed)
 
 
+OWN = pydantic.Field(
+    0, ge=0, description="from round 2 on, so many of the last round's surest answers join its option `examples`"
+)
+
+
 class Combination(_Named):
     """A strategy that makes new candidates from scored ones."""
 
+    LATER = frozenset({"own_examples"})
+
     strategy: str
+    own_examples: int = OWN
 
     @property
     def ref(self) -> Ref:
@@ -75,6 +83,8 @@ class Combination(_Named):
 class RewardUse(_Named):
     """A reward: `weight`·value is added to a candidate's total; below `gate` the candidate is refused."""
 
+    LATER = frozenset({"own_examples"})
+
     name: str
     label: str = ""
     weight: float = 1.0
@@ -82,6 +92,7 @@ class RewardUse(_Named):
     normalise: Literal["none", "zscore", "rank"] = pydantic.Field(
         "none", description="put the values of each group on one scale before they are weighed"
     )
+    own_examples: int = OWN
 
     @property
     def ref(self) -> Ref:

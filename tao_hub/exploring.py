@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from .config import Plan, Source
 from .history import History
+from .session import Session
 from .store import Member, Slice, Store
 from .tally import of_task
 from .types import Ref
@@ -42,26 +44,48 @@ def ways(store: Store, plan: Plan, run: int, number: int, task: str = "", part: 
 # -- examples of its own -----------------------------------------------------------------------------------------------
 
 
+def with_own(session: Session, plan: Plan, run: int, number: int, part: Slice) -> Plan:
+    """The plan of a task for round `number`: where `own_examples` says so, the surest answers of the round before join
+    the examples that combining strategies and rewards learn from, after those of the plan or the suite."""
+    if number < 2:
+        return plan
+    suite = session.suite(plan.suite_ref)[0]
+
+    def grown(use: Any, kind: str) -> Any:
+        if not use.own_examples:
+            return use
+        brought = suite.options_for(session.hub.find(kind, use.ref.name).name).get("examples", [])
+        given = use.options.get("examples", brought)
+        own = _own(session.store, use.own_examples, run, number, part)
+        return use.model_copy(update={"options": {**use.options, "examples": [*given, *own]}})
+
+    combine = [grown(use, "strategy") for use in plan.combine]
+    return plan.model_copy(update={"combine": combine, "rewards": [grown(use, "reward") for use in plan.rewards]})
+
+
 def _with_own(store: Store, source: Source, run: int, number: int, part: Slice | None = None) -> Ref:
     """The strategy with the surest answers that the round before chose as its worked examples."""
-    if not source.own_examples:
-        return source.ref
+    own = _own(store, source.own_examples, run, number, part) if source.own_examples else []
+    return Ref(source.strategy, {**source.options, "examples": own}) if own else source.ref
+
+
+def _own(store: Store, most: int, run: int, number: int, part: Slice | None) -> list[dict[str, str]]:
+    """The surest answers that the round before chose, with their inputs, each of both once."""
     sql = (
         "SELECT p.messages, c.response FROM chosen x JOIN candidates c ON c.id = x.candidate "
         "JOIN prompts p ON p.id = x.prompt WHERE x.run = ? AND x.round = ?"
     )
     sql += (_OF_PART if part else "") + " ORDER BY x.total DESC, x.prompt"
     examples: dict[str, str] = {}
+    seen: set[str] = set()
     for messages, response in store.rows(sql, [run, number - 1, *(part.where if part else ())]):
         text = _input(messages)
-        if text and response not in examples.values():  # an answer shown twice teaches it, not the task
+        if text and response not in seen:  # an answer shown twice teaches it, not the task
             examples.setdefault(text, response)
-        if len(examples) == source.own_examples:
+            seen.add(response)
+        if len(examples) == most:
             break
-    if not examples:
-        return source.ref
-    shown = [{"input": text, "output": response} for text, response in examples.items()]
-    return Ref(source.strategy, {**source.options, "examples": shown})
+    return [{"input": text, "output": response} for text, response in examples.items()]
 
 
 def _input(messages: str) -> str:

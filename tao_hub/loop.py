@@ -9,7 +9,7 @@ from typing import Any
 
 from .budget import exhausted, fitted, generated_tokens
 from .config import EvalUse, Plan, opened_name
-from .exploring import ways
+from .exploring import ways, with_own
 from .guards import check, tuning_slice
 from .history import Eval, History
 from .learning import Drawn, trainer_of, update
@@ -34,6 +34,7 @@ def draw(
 ) -> Drawn:
     """The candidates and scores of one task in a round; `plan` is the task's own (`Plan.by_task`)."""
     part = tuning_slice(session, plan)
+    plan = with_own(session, plan, run, number, part)
     asked = ways(session.store, plan, run, number, called, part)
     members = [
         generate(session, part, before if way.source.policy == "current" else start, way.ref,

@@ -127,6 +127,7 @@ def worked_examples(session: Session, plan: Plan) -> int:
 
     def shown(task: Plan) -> int:
         given = [s.ref for s in task.candidates if not s.own_examples]  # its own answers are nobody's work
+        given += [combination.ref for combination in task.combine]
         return max((session.strategy(ref, task.suite_ref)[0].worked_examples() for ref in given), default=0)
 
     return sum(map(shown, plan.by_task().values()))

@@ -12,7 +12,7 @@ from .suite import ADAPTER, TINY
 
 ROUNDS = 2
 PROMPTS = 2000
-EXAMPLES = 0.65  # of the prompts: those whose best candidate has the highest totals are learnt from
+EXAMPLES = 0.65  # of the prompts, without `compose`: those whose best candidate has the highest totals are learnt from
 MAX_TOKENS = 100
 
 # `sql/schema` weighs most: the votes of a small policy repeat its own errors, the words of the question do not. The
@@ -23,6 +23,7 @@ REWARDS = [
     {"name": "sql/schema", "label": "schema", "weight": 8.0, "options": {"workers": 2}},
 ]
 LEXICON = {"name": "sql/lexicon", "label": "lexicon", "weight": 2.0}
+OWN = 0.75  # of the prompts: so many answers of its own teach the next round's lexicon
 
 
 def plan(
@@ -39,16 +40,17 @@ def plan(
     asked = prompts or PROMPTS
     options = {
         "lora_rank": 0 if small else 8, "learning_rate": 5e-4, "epochs": 8 if small else 2,
-        "batch_size": 32 if small else 8, "max_examples": round(EXAMPLES * asked),
+        "batch_size": 32 if small else 8, **({} if compose else {"max_examples": round(EXAMPLES * asked)}),
         **({"dtype": "float32"} if small else {}), **training,
     }  # fmt: skip
+    own = {"own_examples": round(OWN * asked)}
     return tao_hub.load_plan({
         "suite": "backoffice", "policy": policy, "seed": seed, "prompts": asked, "rounds": rounds,
         "policy_options": {"dtype": "float32"} if small else {}, "max_tokens": MAX_TOKENS,
         "deterministic": deterministic,
         "candidates": [{"strategy": "direct", "n": n, "temperature": 1.0, "max_tokens": MAX_TOKENS}],
-        "combine": [*([{"strategy": "sql/compose"}] if compose else []), {"strategy": "sql/repair"}],
-        "rewards": [*REWARDS, *([LEXICON] if compose else []), *rewards],
+        "combine": [*([{"strategy": "sql/compose", **own}] if compose else []), {"strategy": "sql/repair"}],
+        "rewards": [*REWARDS, *([{**LEXICON, **own}] if compose else []), *rewards],
         "train": {"name": "trl/best-of-n", "start": "base", "options": options},
         "eval": [
             {"split": "dev", "limit": limit}, {"split": "test", "sealed": True, "limit": limit},
