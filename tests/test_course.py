@@ -18,6 +18,7 @@ from tao_hub.config import RewardUse
 from tao_hub.exploring import won
 from tao_hub.health import warnings
 from tao_hub.history import History
+from tao_hub.loop import run_name
 from tao_hub.runs import run_report
 from tao_hub.store import Member
 
@@ -378,3 +379,73 @@ def test_a_reward_that_is_left_out_takes_the_trainers_bounds_with_it() -> None:
     assert without(plan, "form").train.options == {"min_parts": {"format": 0.2, "rules/length": 0.3}, "epochs": 2}
     with pytest.raises(ValueError, match="no reward 'forms' in the plan; its rewards: form, rules/length"):
         without(plan, "forms")
+
+
+# A strategy that combines and a reward, both of which learn from examples; they remember what they were given.
+MEMORY = """
+import tao_hub
+
+SEEN = {"strategy": [], "reward": []}
+
+class Options(tao_hub.Options):
+    examples: list[dict[str, str]] = []
+
+class Recall(tao_hub.Strategy):
+    Options = Options
+
+    def __init__(self, options=None):
+        super().__init__(options)
+        SEEN["strategy"].append(self.options.examples)
+
+    def worked_examples(self):
+        return len(self.options.examples)
+
+    def combine(self, group):
+        return [tao_hub.Candidate(group.prompt.digest, e["output"]) for e in self.options.examples[-1:]]
+
+class Known(tao_hub.Reward):
+    Options = Options
+
+    def score_batch(self, pairs):
+        SEEN["reward"].append(self.options.examples)
+        return [1.0 for _ in pairs]
+
+@tao_hub.hookimpl
+def register_strategies(register):
+    register("recall", Recall)
+
+@tao_hub.hookimpl
+def register_rewards(register):
+    register("known", Known)
+"""
+
+
+def test_what_combines_and_what_judges_learn_from_a_rounds_surest_answers(
+    site: Site, tmp_path: Path, data: Path
+) -> None:
+    given = [{"input": "a", "output": "b"}]
+    point = site.add("memory", MEMORY)
+    with Session(tmp_path / "s.db", hub_of(site.add("learner", SAME), point)) as session:
+        wanted = asked(
+            data, candidates=[{"strategy": "direct", "n": 1}], rounds=2, policy_options={"template": "{input}"},
+            combine=[{"strategy": "memory/recall", "own_examples": 2, "options": {"examples": given}}],
+            rewards=[{"name": "rules/length", "options": {"max": 100}}, {"name": "memory/known", "own_examples": 3}],
+        )  # fmt: skip
+        report = run_report(session, tune(session, wanted)).data
+        counted = "SELECT response, count(DISTINCT prompt) FROM candidates GROUP BY 1"
+        prompts_of = dict(session.store.rows(counted))
+    own = [{"input": f"Is {i} a number?", "output": f"Is {i} a number?"} for i in range(3)]
+    seen = point.load().SEEN
+    assert [e for i, e in enumerate(seen["strategy"]) if e not in seen["strategy"][:i]] == [given, given + own[:2]]
+    assert [e for i, e in enumerate(seen["reward"]) if e not in seen["reward"][:i]] == [[], own]
+    assert prompts_of["b"] == 30  # in round 1 the given example, in round 2 the second of its own
+    assert prompts_of["Is 1 a number?"] == 30
+    assert report["worked_examples"] == 1  # its own answers are nobody's work
+
+
+def test_plans_without_own_examples_are_called_what_they_were(data: Path) -> None:
+    reward = {"name": "rules/length", "options": {"max": 100}}
+    plain = asked(data, combine=[{"strategy": "assemble"}], rewards=[reward])
+    assert "own_examples" not in json.dumps(plain.as_dict()["rewards"]) + json.dumps(plain.as_dict()["combine"])
+    grown = asked(data, combine=[{"strategy": "assemble"}], rewards=[{**reward, "own_examples": 2}])
+    assert run_name(plain) != run_name(grown)

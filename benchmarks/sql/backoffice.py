@@ -59,7 +59,7 @@ def learnt(options: argparse.Namespace) -> None:
         match = tao_hub.Hub().reward(tao_hub.Ref("sql/match", Backoffice().options_for("sql/match")))
         known = {row: golds[str(p.id)] for row, p in asked.items()}
         for number, best in enumerate(rounds, 1):
-            surest = sorted(best, key=lambda row: -best[row][1])[: wanted.train.options["max_examples"]]
+            surest = sorted(best, key=lambda row: -best[row][1])[: wanted.train.options.get("max_examples")]
             for what, some in (("accepted", list(best)), ("learnt", surest)):
                 found = base.right(match, asked, {row: best[row][0] for row in some}, known)
                 print(json.dumps({"seed": seed, "round": number, "what": what, **found}), flush=True)
