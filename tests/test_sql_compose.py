@@ -97,6 +97,25 @@ def test_a_value_with_a_quote_stays_a_constant(shop: Path) -> None:
     assert composed(shop, "How many products in kid's chairs?")[0].endswith("WHERE category = 'kid''s chairs'")
 
 
+def test_names_that_need_quotes_have_them(tmp_path: Path) -> None:
+    file = tmp_path / "order.sqlite"
+    with closing(sqlite3.connect(file)) as db:
+        db.execute('CREATE TABLE "order" (id INTEGER PRIMARY KEY, "unit price" REAL, "group" TEXT, amount REAL)')
+        db.executemany('INSERT INTO "order" VALUES (?, ?, ?, ?)', [(1, 5.0, "north", 7.5), (2, 9.5, "south", 1.5)])
+        db.commit()
+    known = {
+        "How many orders with a unit price over 6?": 'SELECT COUNT(*) FROM "order" WHERE "unit price" > 6',
+        "Total amount of the group north": """SELECT SUM(amount) FROM "order" WHERE "group" = 'north'""",
+    }
+    examples = [{"input": question, "output": sql} for question, sql in known.items()]
+    prompt = Prompt((Message("user", "How many orders of the group south?"),), meta={"db": str(file)})
+    found = Compose(Compose.Options(examples=examples)).combine(Group(prompt, ()))
+    assert """SELECT COUNT(*) FROM "order" WHERE "group" = 'south'""" in [c.response for c in found]
+    with closing(sqlite3.connect(file)) as db:
+        for candidate in found:
+            db.execute(candidate.response)  # none has a name that SQLite does not read
+
+
 def test_queries_are_taken_apart_and_put_together_again(shop: Path) -> None:
     tables = {t.casefold(): tuple(map(str.casefold, c)) for t, c in columns_of(shop).items()}
     for question, sql in EXAMPLES:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .sketch import Condition, Slot
-from .tables import Column, Link, Tables
+from .tables import Column, Link, Tables, quoted
 
 _WITHOUT = re.compile(r"(\w+)\.(\w+) NOT IN \(SELECT (\w+) FROM (\w+)( WHERE \3 IS NOT NULL)?\)")
 
@@ -58,10 +58,11 @@ def _others(condition: Condition, tables: Tables) -> Iterator[Condition]:
     link, nulls = _without(condition, tables)
     if link is not None:
         for other in tables.links:
-            column, where = other.column.casefold(), f" WHERE {other.column.casefold()} IS NOT NULL" if nulls else ""
-            inner = f"(SELECT {column} FROM {other.child.casefold()}{where})"
-            parent = other.parent.casefold()
-            yield Condition(parent, f"{parent}.{other.key.casefold()} NOT IN {inner}")
+            parent, key, child, column = (
+                quoted(name.casefold()) for name in (other.parent, other.key, other.child, other.column)
+            )
+            where = f" WHERE {column} IS NOT NULL" if nulls else ""
+            yield Condition(other.parent.casefold(), f"{parent}.{key} NOT IN (SELECT {column} FROM {child}{where})")
         return
     found = _pattern(condition)
     if found is None:
@@ -90,7 +91,8 @@ def _pattern(condition: Condition) -> tuple[Pattern, str] | None:
 
 
 def _put(pattern: Pattern, like: Condition, name: str, table: str, column: str) -> Condition:
-    text = pattern.sql.replace("own_0_", f"{table}.{column}").replace("column_0_", column).replace("table_0_", table)
+    own, name_of, table_of = f"{quoted(table)}.{quoted(column)}", quoted(column), quoted(table)
+    text = pattern.sql.replace("own_0_", own).replace("column_0_", name_of).replace("table_0_", table_of)
     slots = tuple(Slot(table, column) if s == Slot(like.table, name) else s for s in like.slots)
     return replace(like, table=table, sql=text, slots=slots)
 

@@ -15,6 +15,7 @@ from .conditions import taken_apart, widened
 from .lexicon import NOTHING, Lexicon, words_of
 from .linking import Asked, stem
 from .sketch import Condition, Joins, Outline, Sketch, Slot, Tables, query_of, sketch_of
+from .tables import Link, quoted
 from .tables import Tables as Schema
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class Parts:
         """From questions as they are read and their queries; queries that have no such parts are left out. Raises
         ValueError if none has."""
         joins = {frozenset((k.parent.casefold(), k.child.casefold())):
-                 f"{k.parent}.{k.key} = {k.child}.{k.column}".casefold() for k in schema.links}  # fmt: skip
+                 _joined(k) for k in schema.links}  # fmt: skip
         sketches, told = [], [*_names(_columns(schema))]
         for asked, sql in pairs:
             found = sketch_of(sql, asked, _columns(schema))
@@ -262,6 +263,11 @@ def _unsaid(numbers: int, sets: Sequence[Filled], asked: Asked) -> np.ndarray:
         counted = [sum(value not in chosen.constants for value in asked.counted) for chosen in sets]
         left[np.array(counted) < numbers] = math.inf
     return left
+
+
+def _joined(link: Link) -> str:
+    parent, key, child, column = (quoted(n.casefold()) for n in (link.parent, link.key, link.child, link.column))
+    return f"{parent}.{key} = {child}.{column}"
 
 
 def _columns(schema: Schema) -> Tables:

@@ -11,6 +11,7 @@ from sqlglot import exp
 from .gate import NotAQuery, parse
 from .linking import Asked
 from .repair import written
+from .tables import quoted
 
 Tables = Mapping[str, tuple[str, ...]]  # columns by table, in lower case
 MARK = re.compile(r"\b(column|constant)_(\d+)_\b")  # plain names, which nothing quotes
@@ -136,9 +137,13 @@ def _qualify(tree: exp.Select, names: Sequence[str], tables: Tables) -> bool:
         owner = column.table.casefold() or next((t for t in names if name in tables[t]), "")
         if owner not in names or name not in tables[owner]:
             return False
-        column.set("table", exp.to_identifier(owner))
-        column.set("this", exp.to_identifier(name))
+        column.set("table", _identifier(owner))
+        column.set("this", _identifier(name))
     return True
+
+
+def _identifier(name: str) -> exp.Identifier:
+    return exp.Identifier(this=name, quoted=quoted(name) != name)
 
 
 def _parts_of_where(tree: exp.Select, names: Sequence[str]) -> tuple[list[exp.Expression], list[exp.Expression]]:
@@ -221,12 +226,12 @@ def query_of(sketch: Sketch, joins: Joins) -> str | None:
     """The query of the parts; None where tables have no known join."""
     first, *others = sketch.tables
     more = [c.table for c in sketch.conditions if c.table not in sketch.tables]
-    froms = [first]
+    froms = [quoted(first)]
     for table in dict.fromkeys([*others, *more]):
         on = joins.get(frozenset((first, table)))
         if on is None:
             return None
-        froms.append(f"JOIN {table} ON {on}")
+        froms.append(f"JOIN {quoted(table)} ON {on}")
     single = len(froms) == 1
     constants = iter(sketch.constants)
     numbers = [next(constants) for _ in range(sketch.outline.numbers)]
@@ -236,14 +241,15 @@ def query_of(sketch: Sketch, joins: Joins) -> str | None:
             kind, place = found[1], int(found[2])
             if kind == "constant":
                 return given[place].replace("'", "''")
-            owner = sketch.tables[sketch.outline.owners[place]]
-            return sketch.columns[place] if single else f"{owner}.{sketch.columns[place]}"
+            owner, name = sketch.tables[sketch.outline.owners[place]], quoted(sketch.columns[place])
+            return name if single else f"{quoted(owner)}.{name}"
         return MARK.sub(mark, text)
 
     where = []
     for condition in sketch.conditions:
         text = put(condition.sql, [next(constants) for _ in condition.slots])
-        where.append(re.sub(rf"(?<![\w.']){re.escape(condition.table)}\.(?=\w)", "", text) if single else text)
+        own = rf"(?<![\w.'\"]){re.escape(quoted(condition.table))}\.(?=[\w\"])"
+        where.append(re.sub(own, "", text) if single else text)
     where += [put(text, numbers) for text in sketch.outline.where]
     told = f"{put(sketch.outline.select, numbers)} FROM {' '.join(froms)}"
     if where:

@@ -76,15 +76,20 @@ def accuracy(pairs: Pairs, sign: int, others: dict[str, np.ndarray] | None = Non
     """
     right = (pairs.gap > 0).astype(float)
     by_length = (np.sign(sign * pairs.length) + 1) / 2
-    gain = tao_hub.paired_delta(by_length.tolist(), right.tolist(), pairs.cluster.tolist())
-    own = share(right, pairs.cluster)
-    better = gain.low > 0 and own["low"] > 0.5
+    by_others = {name: (np.sign(gap) + 1) / 2 for name, gap in (others or {}).items()}
+
+    def over(baseline: np.ndarray) -> dict[str, float]:
+        gain = tao_hub.paired_delta(baseline.tolist(), right.tolist(), pairs.cluster.tolist())
+        return {"delta": gain.delta, "low": gain.low, "high": gain.high, "p": gain.p}
+
+    own, over_length = share(right, pairs.cluster), over(by_length)
+    better = over_length["low"] > 0 and own["low"] > 0.5
     matched = pairs.where(np.maximum(pairs.ratio, 1 / pairs.ratio) <= MATCHED)
     return {
         "accuracy": {**own, "ties": int((pairs.gap == 0).sum())},
         "length_only": {**share(by_length, pairs.cluster), "rule": "longer wins" if sign > 0 else "shorter wins"},
-        "baselines": {name: share((np.sign(g) + 1) / 2, pairs.cluster) for name, g in (others or {}).items()},
-        "over_length": {"delta": gain.delta, "low": gain.low, "high": gain.high, "p": gain.p},
+        "baselines": {name: {**share(b, pairs.cluster), "over": over(b)} for name, b in by_others.items()},
+        "over_length": over_length,
         "length_matched": share((matched.gap > 0).astype(float), matched.cluster) if len(matched) else None,
         "prefers_longer": float((np.sign(pairs.gap) == np.sign(pairs.length)).mean()),
         "verdict": "better than length" if better else "not better than length",
