@@ -11,6 +11,7 @@ import pytest
 from tao_demo.office.suite import Backoffice, database
 from tao_reward_sql.compose import Compose, LexiconReward
 from tao_reward_sql.databases import columns_of
+from tao_reward_sql.gate import parse
 from tao_reward_sql.lexicon import NOTHING, Lexicon, words_of
 from tao_reward_sql.linking import read
 from tao_reward_sql.match import Match
@@ -119,9 +120,11 @@ def test_names_that_need_quotes_have_them(tmp_path: Path) -> None:
 def test_queries_are_taken_apart_and_put_together_again(shop: Path) -> None:
     tables = {t.casefold(): tuple(map(str.casefold, c)) for t, c in columns_of(shop).items()}
     for question, sql in EXAMPLES:
+        before = parse(sql).sql("sqlite")
         found = sketch_of(sql, read(question, shop), tables)
         assert found is not None
         assert query_of(*found) == sql
+        assert parse(sql).sql("sqlite") == before  # what others parse, too, is left as it is
 
 
 @pytest.mark.parametrize(

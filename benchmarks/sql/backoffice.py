@@ -131,7 +131,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--prompts", type=int, default=PROMPTS)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--n", type=int, default=8)
+    parser.add_argument("--n", type=int, default=4)
     parser.add_argument("--examples", type=int, help="answers learnt from, at most")
     parser.add_argument("--epochs", type=float)
     parser.add_argument("--learning-rate", type=float)

@@ -70,7 +70,7 @@ def sketch_of(sql: str, asked: Asked, tables: Tables) -> tuple[Sketch, dict[froz
     """The query's parts and its join conditions by pair of tables; None for what has no such parts (set operations,
     a table twice, queries in FROM)."""
     try:
-        tree = parse(sql)
+        tree = parse(sql).copy()  # what is parsed is kept for others, and this is taken apart in place
     except NotAQuery:
         return None
     if not isinstance(tree, exp.Select) or tree.args.get("with_") is not None:
@@ -187,29 +187,32 @@ def _condition(part: exp.Expression, asked: Asked, sql: str) -> tuple[Condition,
 def _outline(
     tree: exp.Select, kept: Sequence[exp.Expression], slots: Sequence[str], asked: Asked
 ) -> tuple[Outline, tuple[str, ...], list[str]]:
-    copy = tree.copy()
-    for name in ("from_", "joins", "where"):
-        copy.set(name, None)
-    copy.set("where", exp.Where(this=exp.and_(*(part.copy() for part in kept))) if kept else None)
+    """The outline of what is left of the query, its columns and its numbers; takes the query apart."""
+    for name in ("from_", "joins"):
+        tree.set(name, None)
+    tree.set("where", exp.Where(this=exp.and_(*kept, copy=False)) if kept else None)
     places: dict[tuple[str, str], int] = {}
     roles: dict[int, set[str]] = {}
-    for column in list(copy.find_all(exp.Column)):
-        if column.parent_select is not copy:
+    for column in list(tree.find_all(exp.Column)):
+        if column.parent_select is not tree:
             continue
         number = places.setdefault((column.table, column.name), len(places))
-        if not _inside(column, exp.Where, copy):
-            inner = next((p for p in (exp.AggFunc, exp.Group, exp.Order) if _inside(column, p, copy)), exp.Select)
+        if not _inside(column, exp.Where, tree):
+            inner = next((p for p in (exp.AggFunc, exp.Group, exp.Order) if _inside(column, p, tree)), exp.Select)
             roles.setdefault(number, set()).add(inner.__name__)
         column.replace(exp.column(f"column_{number}_"))
     numbers: list[str] = []
-    for literal in list(copy.find_all(exp.Literal)):
+    for literal in list(tree.find_all(exp.Literal)):
         if str(literal.this) in asked.counted:
             literal.replace(exp.column(f"constant_{len(numbers)}_"))
             numbers.append(str(literal.this))
-    conditions = tuple(written(p) for p in _conjuncts(copy.args.get("where")))
-    select = written(exp.Select(expressions=copy.expressions, distinct=copy.args.get("distinct")))
-    copy.set("where", None)
-    after = written(copy)[len(select):].strip()
+    conditions = tuple(written(part) for part in _conjuncts(tree.args.get("where")))
+    tree.set("where", None)
+    whole = written(tree)
+    for name in ("group", "having", "order", "limit", "offset"):
+        tree.set(name, None)
+    select = written(tree)
+    after = whole[len(select):].strip()
     owners = tuple(slots.index(table) for table, _ in places)
     told = tuple("+".join(sorted(roles.get(i, ()))) for i in range(len(places)))
     outline = Outline(select, after, conditions, len(slots), owners, told, len(numbers))

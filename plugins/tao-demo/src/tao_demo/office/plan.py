@@ -28,7 +28,7 @@ OWN = 0.75  # of the prompts: so many answers of its own teach the next round's 
 
 def plan(
     policy: str = "", rounds: int = ROUNDS, seed: int = 0, prompts: int | None = None, limit: int | None = None,
-    deterministic: bool = False, n: int = 8, lora: bool | None = None, rewards: Sequence[Mapping[str, Any]] = (),
+    deterministic: bool = False, n: int = 4, lora: bool | None = None, rewards: Sequence[Mapping[str, Any]] = (),
     compose: bool = True, **training: Any,
 ) -> tao_hub.Plan:  # fmt: skip
     """The plan, with `rewards` beside its own. Without `compose` the seed pairs are left to the policy alone: no
