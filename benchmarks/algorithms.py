@@ -41,7 +41,7 @@ def main() -> None:
         most = {"trl/best-of-n": "max_examples", "trl/tao": "max_groups"}.get(name)
         if most:
             options.setdefault(most, round(EXAMPLES * given.prompts))
-        whole = plan(seed=given.seed, rounds=1, prompts=given.prompts).as_dict()
+        whole = plan(seed=given.seed, rounds=1, prompts=given.prompts, n=8, compose=False).as_dict()
         wanted = {**whole, "train": {"name": name, "start": "base", "options": options}, "eval": [{"split": "dev"}]}
         with tao_hub.open_session(given.out / "tao-hub.db") as session:
             data = tao_hub.tune_and_report(session, tao_hub.load_plan(wanted), given.out / "report.html", "")
