@@ -128,14 +128,15 @@ def plan(folder: Path, policy: Path, seed: int, options: argparse.Namespace) -> 
     reads: dict[str, Any] = {"databases": str(folder), "workers": 2}
     pairs = [{"input": p.text, "output": p.reference} for p in Folder(Folder.Options(path=str(folder))).prompts("seed")]
     parts = {"databases": str(folder), "examples": pairs}
-    lexicon = {"name": "sql/lexicon", "label": "lexicon", "weight": options.lexicon_weight, "options": parts}
+    own = {"options": parts, "own_examples": round(options.share * options.prompts)}
+    lexicon = {"name": "sql/lexicon", "label": "lexicon", "weight": options.lexicon_weight, **own}
     return tao_hub.load_plan({
         "suite": "sql/folder", "suite_options": {"path": str(folder)}, "policy": str(policy), "seed": seed,
         "rounds": options.rounds, "policy_options": {"dtype": "float32"} if small else {},
         "max_tokens": 120, "drop_overlap": True,
         "candidates": [{"strategy": "direct", "n": options.n, "temperature": 1.0, "max_tokens": 120}],
         "combine": [
-            *([{"strategy": "sql/compose", "options": parts}] if options.compose else []), {"strategy": "sql/repair"},
+            *([{"strategy": "sql/compose", **own}] if options.compose else []), {"strategy": "sql/repair"},
         ],
         "rewards": [
             {"name": "sql/executes", "label": "executes", "gate": 1.0, "options": reads},

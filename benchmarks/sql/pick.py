@@ -3,7 +3,8 @@
     python benchmarks/sql/pick.py --n 16
 
 Draws from the shipped base policy; picks one query a question at random, by sql/consistency, by sql/schema, by both,
-and by both after sql/repair; strict execution accuracy beside greedy decoding, with paired tests.
+by both after sql/repair, and by both and sql/lexicon with what sql/compose adds before that; strict execution accuracy
+beside greedy decoding, with paired tests.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from tao_demo.office.plan import REWARDS
+from tao_demo.office.plan import LEXICON, REWARDS
 from tao_demo.office.suite import TINY, Backoffice
 
 import tao_hub
-from tao_hub import Candidate, Group, Prompt, Ref, Request, Sampling, Score
+from tao_hub import Candidate, Group, Prompt, Ref, Request, Sampling, Score, Strategy
 from tao_hub.stats import binary_delta
 
-WEIGHT = {str(reward["label"]): float(str(reward.get("weight", 1.0))) for reward in REWARDS}
+WEIGHT = {str(reward["label"]): float(str(reward.get("weight", 1.0))) for reward in (*REWARDS, LEXICON)}
 
 
 def value(score: float | Score) -> float:
@@ -44,12 +45,18 @@ def main() -> None:
     found = {"workers": 2, **suite.options_for("sql/match")}
     consistency, schema = (hub.reward(Ref(f"sql/{name}", found)) for name in ("consistency", "schema"))
     repair = hub.strategy(Ref("sql/repair", suite.options_for("sql/repair")))
+    compose = hub.strategy(Ref("sql/compose", suite.options_for("sql/compose")))
+    lexicon = hub.reward(Ref("sql/lexicon", suite.options_for("sql/lexicon")))
     match = hub.reward(Ref("sql/match", found))
 
-    def judged(group: Group) -> Group:
+    def judged(group: Group, words: bool = False) -> Group:
+        pairs = [(group.prompt, c) for c in group.candidates]
         votes = consistency.score_group(group)  # type: ignore[attr-defined]
-        fits = schema.score_batch([(group.prompt, c) for c in group.candidates])
-        scores = tuple({"consistency": Score(value(v)), "schema": Score(value(f))} for v, f in zip(votes, fits))
+        scores = tuple({"consistency": Score(value(v)), "schema": Score(value(f))}
+                       for v, f in zip(votes, schema.score_batch(pairs)))  # fmt: skip
+        if words:
+            told = lexicon.score_batch(pairs)
+            scores = tuple({**one, "lexicon": Score(value(score))} for one, score in zip(scores, told))
         totals = tuple(Score(sum(WEIGHT[k] * value(s) for k, s in one.items())) for one in scores)
         return replace(group, scores=scores, totals=totals, rejected=("",) * len(scores))
 
@@ -57,12 +64,16 @@ def main() -> None:
         pairs = [(p, Candidate(p.digest, answer)) for p, answer in zip(prompts, answers)]
         return [value(s) for s in match.score_batch(pairs)]
 
-    groups, mended = [], []
+    def grown(group: Group, strategy: Strategy, words: bool = False) -> Group:
+        more = tuple(strategy.combine(group))
+        return judged(replace(group, candidates=group.candidates + more, scores=(), totals=(), rejected=()), words)
+
+    groups, mended, composed = [], [], []
     for i, prompt in enumerate(plain):
         group = judged(Group(prompt, tuple(Candidate(prompt.digest, c.text) for c in drawn[i])))
         groups.append(group)
-        more = tuple(repair.combine(group))
-        mended.append(judged(replace(group, candidates=group.candidates + more, scores=(), totals=(), rejected=())))
+        mended.append(grown(group, repair))
+        composed.append(grown(grown(group, compose, words=True), repair, words=True))
 
     def pick(among: Sequence[Group], key: Callable[[Group, int], float]) -> list[str]:
         return [g.candidates[max(range(len(g.candidates)), key=lambda i: key(g, i))].response for g in among]
@@ -79,13 +90,13 @@ def main() -> None:
         "by sql/schema": right(pick(groups, lambda g, i: value(g.scores[i]["schema"]))),
         "by both": right(pick(groups, total)),
         "by both, mended": right(pick(mended, total)),
+        "by all, composed": right(pick(composed, total)),
     }
-    pairs: list[tuple[Prompt, Candidate]] = [(p, c) for p, g in zip(prompts, mended) for c in g.candidates]
-    able = iter(map(value, match.score_batch(pairs)))
-    each = [[next(able) for _ in g.candidates] for g in mended]
     print(f"{len(prompts)} questions, {options.n} candidates each")
-    print(f"any right {sum(max(e[: options.n]) for e in each) / len(each):.1%}, "
-          f"with mended ones {sum(map(max, each)) / len(each):.1%}")  # fmt: skip
+    for name, some in (("drawn", groups), ("mended", mended), ("composed", composed)):
+        pairs: list[tuple[Prompt, Candidate]] = [(p, c) for p, g in zip(prompts, some) for c in g.candidates]
+        able = iter(map(value, match.score_batch(pairs)))
+        print(f"any right, {name}: {sum(max(next(able) for _ in g.candidates) for g in some) / len(some):.1%}")
     for name, hits in ways.items():
         line = f"{name:20} {sum(hits) / len(hits):.1%}"
         for other in ("greedy", "at random"):
