@@ -16,10 +16,8 @@ from .databases import Where, database_of, state_of
 from .engines import engine_of
 from .extract import extract_sql
 from .linking import read
-from .parts import UNSAID, Parts
+from .parts import Parts
 from .tables import tables_of
-
-WORDS = 20  # as many words' worth of what is counted once a question
 
 
 class Compose(tao_hub.Strategy):
@@ -27,7 +25,8 @@ class Compose(tao_hub.Strategy):
 
     The examples' queries are taken apart into outlines (`SELECT … GROUP BY …`), tables, columns and conditions, and a
     lexicon learns which words speak of which part (IBM's first model, Brown et al. 1993). Of a question all sets of
-    parts are weighed that its values and numbers fill, by log p(words | parts) + log p(parts). So it also writes what
+    parts are weighed that its values and numbers fill, by log p(words | parts) + log p(parts), and by the words that stand
+    before and after a value where one may fill several places. So it also writes what
     no example has as a whole, where a small policy fails (compositional generalisation: Andreas 2020, arXiv
     1904.09545, recombines examples to train on). The best few become candidates, which rewards judge. Queries are
     SQLite's, on SQLite databases; there is nothing to write for others.
@@ -58,10 +57,11 @@ class LexiconReward(tao_hub.Reward):
     """How likely the question's words are, given the parts of the query, and how likely these parts are: no labels but
     worked examples (see `sql/compose`).
 
-    The value is the mean over the question's words of log p(word | parts), in nats, plus (log p(parts) − 6 for each
-    value of the question that the query does not use) / 20; at most 0. Only queries for one question compare. It knows
-    synonyms that examples show, and no order of words. What has no such parts (a set operation, a table twice) is
-    explained by nothing, so it has little. On other engines than SQLite there is no score.
+    The value, in nats per word of the question, is the sum of its parts: log p(words | parts) + log p(parts), what
+    stands around the question's values for the places that they fill, and −6 for each that the query does not use. Only
+    queries for one question compare. It knows synonyms that examples show, and hardly any order of words. What has no
+    such parts (a set operation, a table twice) is explained by nothing, so it has little. On other engines than SQLite
+    there is no score.
     """
 
     class Options(Where):
@@ -79,8 +79,7 @@ class LexiconReward(tao_hub.Reward):
         if engine_of(database) != "sqlite":
             return tao_hub.Score.failed("reads SQLite databases only", type="OtherEngine")
         found = self._known.on(Path(database)).likelihood(sql, read(prompt.text, database))
-        value = found["words"] + (found["parts"] - UNSAID * found["unsaid"]) / WORDS
-        return tao_hub.Score(value, parts=found)
+        return tao_hub.Score(sum(found.values()), parts=found)
 
 
 class Known:

@@ -16,19 +16,35 @@ ROUNDS = 6  # of expectation and maximisation; more of them fit the words of sin
 SMOOTHING = 0.5  # words that a part has seen beside its own, spread as they are over all questions
 NOTHING = "nothing"  # the part that explains words which no part of a query is asked by
 TEXT, NUMBER = "<text>", "<number>"
-_WORD = re.compile(r"\0|[^\W_]+")
+_WORD = re.compile(r"\0\d+\0|[^\W_]+")
 
 Part = Hashable
 
 
-def words_of(asked: Asked) -> list[str]:
-    """The question's words without case and endings, each once; a value of the data reads <text>, a number <number>."""
-    text, end = asked.text, len(asked.text)
-    for mention in sorted(asked.mentions, key=lambda m: -m.start):
+@dataclass(frozen=True)
+class Told:
+    """A question's words without case and endings; a value of the data reads <text>, a number <number>."""
+
+    words: tuple[str, ...]  # each once
+    around: Mapping[str, tuple[tuple[str, str], ...]]  # value or number → the words before and after, where it stands
+
+
+def told_by(asked: Asked) -> Told:
+    """What the question tells."""
+    text, end, said = asked.text, len(asked.text), [m.value for m in asked.mentions]
+    for number, mention in sorted(enumerate(asked.mentions), key=lambda m: -m[1].start):
         if mention.end <= end:
-            text, end = f"{text[: mention.start]} \0 {text[mention.end :]}", mention.start
-    found = _WORD.findall(text)
-    return list(dict.fromkeys(TEXT if w == "\0" else NUMBER if w in asked.counted else stem(w) for w in found))
+            text, end = f"{text[: mention.start]} \0{number}\0 {text[mention.end :]}", mention.start
+    tokens: list[tuple[str, str]] = []  # (word, value or "")
+    for found in _WORD.findall(text):
+        value = said[int(found.strip("\0"))] if found[0] == "\0" else found if found in asked.counted else ""
+        word = TEXT if found[0] == "\0" else NUMBER if value else stem(found)
+        tokens.append((word, value))
+    words, around = [word for word, _ in tokens], dict[str, list[tuple[str, str]]]()
+    for before, (_, value), after in zip(["", *words], tokens, [*words[1:], ""]):
+        if value:
+            around.setdefault(value, []).append((before, after))
+    return Told(tuple(dict.fromkeys(words)), {v: tuple(pairs) for v, pairs in around.items()})
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .conditions import taken_apart, widened
-from .lexicon import NOTHING, Lexicon, words_of
+from .conditions import Pattern, taken_apart, widened
+from .lexicon import NOTHING, Lexicon, Told, told_by
 from .linking import Asked, stem
+from .places import Places
 from .sketch import Condition, Joins, Outline, Sketch, Slot, Tables, query_of, sketch_of
 from .tables import Link, quoted
 from .tables import Tables as Schema
@@ -27,7 +28,8 @@ MOST_CONDITIONS = 3
 FREE, HELD = 6, 12  # conditions without constants, and with some, that are thought of
 RARE = 0.1  # how often a condition that no example has counts as seen
 COLUMNS = 6  # of a table that are thought of in one place of an outline
-WEIGHT = 0.7  # of log p(words | parts) beside log p(parts): its words are not as independent as it takes them
+WEIGHT = 1.0  # of log p(words | parts) beside log p(parts)
+AROUND = 1.0  # weight of what stands around values
 UNLIKELY = -7.0  # log p of a column that is not thought of in its place
 UNSAID = 6.0  # nats that a value of the question costs which the query does not use
 _CONSTANT = re.compile(r"'((?:[^']|'')*)'|\b(\d+(?:\.\d+)?)\b")
@@ -55,14 +57,16 @@ class Filled:
 
     conditions: tuple[Condition, ...]
     constants: tuple[str, ...]
-    prior: float
+    prior: float  # with what stands around the constants
 
 
 class Parts:
     """The parts of known queries, with their counts and their words."""
 
-    def __init__(self, sketches: Sequence[Sketch], lexicon: Lexicon, joins: Joins, schema: Schema) -> None:
-        self.lexicon, self.joins, self.schema, self.total = lexicon, joins, schema, len(sketches)
+    def __init__(
+        self, sketches: Sequence[Sketch], lexicon: Lexicon, places: Places, joins: Joins, schema: Schema
+    ) -> None:
+        self.lexicon, self.places, self.joins, self.schema, self.total = lexicon, places, joins, schema, len(sketches)
         self.tables = _columns(schema)
         self.outlines = Counter(s.outline for s in sketches)
         self.together = Counter((s.outline, s.tables) for s in sketches)
@@ -76,6 +80,14 @@ class Parts:
         self.of_table = Counter(c.table for s in sketches for c in s.conditions)
         self.own = Counter(c.table == s.tables[0] for s in sketches for c in s.conditions)
         self.sizes = Counter(len(s.conditions) for s in sketches)
+        self.patterns: Counter[Any] = Counter()
+        self.shared: Counter[Any] = Counter()  # patterns whose column is one of the outline's, too
+        for sketch in sketches:
+            named = _shown(sketch.outline, sketch.tables, sketch.columns)
+            for condition in sketch.conditions:
+                pattern, column = _own(self.usable[condition].parts)
+                self.patterns[pattern] += 1
+                self.shared[pattern] += column in named
         self.frames = list(self._frames())
         self.spoken = self._spoken()
 
@@ -85,7 +97,7 @@ class Parts:
         ValueError if none has."""
         joins = {frozenset((k.parent.casefold(), k.child.casefold())):
                  _joined(k) for k in schema.links}  # fmt: skip
-        sketches, told = [], [*_names(_columns(schema))]
+        sketches, told, places = [], [*_names(_columns(schema))], []
         for asked, sql in pairs:
             found = sketch_of(sql, asked, _columns(schema))
             if found is not None:
@@ -94,21 +106,25 @@ class Parts:
                 sketches.append(sketch)
                 frame = Frame(sketch.outline, sketch.tables, sketch.columns)
                 held = [part for c in sketch.conditions for part in taken_apart(c, schema).parts]
-                told.append((words_of(asked), [*frame.parts, *held]))
+                question = told_by(asked)
+                told.append((question.words, [*frame.parts, *held]))
+                for keys, value in _constants(sketch, schema):
+                    places += [(keys, pair) for pair in question.around.get(value, ())[:1]]
         if not sketches:
             raise ValueError("none of the examples is a query that can be taken apart (one SELECT from plain tables)")
-        return cls(sketches, Lexicon.learnt(told), joins, schema)
+        return cls(sketches, Lexicon.learnt(told), Places(places), joins, schema)
 
     def queries(self, asked: Asked) -> Iterator[tuple[str, float]]:
         """(query, log p(words, parts) up to a constant), the most probable first, each query once."""
         import numpy as np
 
-        table = self.lexicon.of(words_of(asked))  # (parts, words)
+        told = told_by(asked)
+        table = self.lexicon.of(told.words)  # (parts, words)
         said = self.spoken @ table  # (frames, words)
         spoken = self.spoken.sum(1)
         worth = WEIGHT * np.log(said / spoken[:, None]).sum(1) + [frame.prior for frame in self.frames]
         best = np.argsort(-worth)[:FRAMES]
-        sets = self._sets(asked, table)
+        sets = self._sets(asked, told, table)
         padded = np.vstack([table, np.zeros_like(table[:1])])  # the last row is that of no condition
         held = {c: i for i, c in enumerate(dict.fromkeys(c for s in sets for c in s.conditions))}
         rows = np.array([padded[self._places(c)].sum(0) for c in held] + [padded[-1]])  # (conditions + 1, words)
@@ -120,28 +136,33 @@ class Parts:
         priors = np.array([s.prior for s in sets])
         joined = {main: self._joined(main, sets) for main in {self.frames[i].tables[0] for i in best}}
         unsaid = {n: _unsaid(n, sets, asked) for n in {self.frames[i].outline.numbers for i in best}}
+        numbers = {o: self._numbers(o, sets, asked, told) for o in {self.frames[i].outline for i in best}}
+        owns = [_own(self.usable[c].parts) for c in held]
         totals = np.stack([
             WEIGHT * np.log((said[i] + more) / (spoken[i] + sizes)[:, None]).sum(1) + self.frames[i].prior + priors
             + joined[self.frames[i].tables[0]] - UNSAID * unsaid[self.frames[i].outline.numbers]
+            + numbers[self.frames[i].outline] + self._overlap(self.frames[i], owns)[places].sum(1)
             for i in best
         ])  # (frames, sets)
         given: set[str] = set()
         for place in np.argsort(-totals, axis=None)[:WHOLE]:
             if not math.isfinite(totals.flat[place]):
                 return
-            sql = self._query(self.frames[best[place // len(sets)]], sets[place % len(sets)], asked)
+            sql = self._query(self.frames[best[place // len(sets)]], sets[place % len(sets)], asked, told)
             if sql is not None and sql not in given:
                 given.add(sql)
                 yield sql, float(totals.flat[place])
 
     def likelihood(self, sql: str, asked: Asked) -> dict[str, float]:
-        """Of any query, in nats: `words`, mean log p(word | parts) of the words that are known; `parts`, log p(parts);
-        and `unsaid`, how many of the question's values it does not use. One that cannot be taken apart is an outline
+        """Of any query, in nats per word of the question that is known: `words`, log p(words | parts); `parts`, log
+        p(parts); `around`, what stands around the values for their places; `unsaid`, what values of the question cost
+        that it does not use. Together they rank queries as `queries` does. What cannot be taken apart is an outline
         that no example has and no word asks for."""
         import numpy as np
 
         found = sketch_of(sql, asked, self.tables)
-        table, nothing = self.lexicon.of(words_of(asked)), self.lexicon.parts[NOTHING]
+        question, around = told_by(asked), 0.0
+        table, nothing = self.lexicon.of(question.words), self.lexicon.parts[NOTHING]
         parts, prior = [nothing], math.log(0.1 / (self.total + 1)) + UNLIKELY
         constants = [text or number for text, number in _CONSTANT.findall(sql)]
         if found is not None:
@@ -150,11 +171,11 @@ class Parts:
             held = [part for c in sketch.conditions for part in taken_apart(c, self.schema).parts]
             parts = [self.lexicon.parts.get(part, nothing) for part in (NOTHING, *frame.parts, *held)]
             prior, constants = self._prior(sketch), list(sketch.constants)
+            around = sum(self.places.gain(keys, value, question) for keys, value in _constants(sketch, self.schema))
         words = np.log(table[parts].mean(0))
-        return {
-            "words": float(words.mean()) if len(words) else 0.0, "parts": prior,
-            "unsaid": float(len(asked.missed(constants))),
-        }  # fmt: skip
+        unsaid = -UNSAID * len(asked.missed(constants))
+        told = {"words": WEIGHT * float(words.sum()), "parts": prior, "around": AROUND * around, "unsaid": unsaid}
+        return {name: value / max(1, len(words)) for name, value in told.items()}
 
     def _prior(self, sketch: Sketch) -> float:
         """log p(parts); a part that no example has counts as seen a tenth of a time."""
@@ -169,6 +190,8 @@ class Parts:
             known = math.log((self.conditions[condition] + RARE) / (self.of_table[condition.table] + 1))
             own = self.own[condition.table == main] + 0.5
             told += known + math.log(own / (sum(self.own.values()) + 1))
+            pattern, column = _own(taken_apart(condition, self.schema).parts)
+            told += self._shares(pattern, column in _shown(outline, sketch.tables, sketch.columns))
         return told
 
     def _places(self, condition: Condition) -> list[int]:
@@ -176,10 +199,45 @@ class Parts:
         nothing = self.lexicon.parts[NOTHING]
         return [self.lexicon.parts.get(part, nothing) for part in self.usable[condition].parts]
 
-    def _query(self, frame: Frame, chosen: Filled, asked: Asked) -> str | None:
-        left = [value for value in asked.counted if value not in chosen.constants][: frame.outline.numbers]
-        constants = (*left, *chosen.constants)
+    def _query(self, frame: Frame, chosen: Filled, asked: Asked, told: Told) -> str | None:
+        constants = (*self._left(frame.outline, chosen, asked, told), *chosen.constants)
         return query_of(Sketch(frame.outline, frame.tables, frame.columns, chosen.conditions, constants), self.joins)
+
+    def _left(self, outline: Outline, chosen: Filled, asked: Asked, told: Told) -> list[str]:
+        """The numbers that fill the outline's places: of those that no condition has, the ones that stand as there."""
+        left = [value for value in asked.counted if value not in chosen.constants]
+        taken = []
+        for number in range(min(outline.numbers, len(left))):
+            best = max(left, key=lambda value: self.places.gain([(outline, number)], value, told))
+            taken.append(best)
+            left.remove(best)
+        return taken
+
+    def _numbers(self, outline: Outline, sets: Sequence[Filled], asked: Asked, told: Told) -> Any:
+        """What stands around the numbers of the outline, for each set of conditions."""
+        import numpy as np
+
+        if not outline.numbers:
+            return 0.0
+        known: dict[tuple[str, ...], float] = {}
+        found = []
+        for chosen in sets:
+            if chosen.constants not in known:
+                left = enumerate(self._left(outline, chosen, asked, told))
+                known[chosen.constants] = sum(self.places.gain([(outline, i)], value, told) for i, value in left)
+            found.append(AROUND * known[chosen.constants])
+        return np.array(found)
+
+    def _overlap(self, frame: Frame, owns: Sequence[tuple[Any, Any]]) -> np.ndarray:
+        """For each condition, log p that its column is, or is not, one of the frame's; 0 at the end."""
+        import numpy as np
+
+        named = _shown(frame.outline, frame.tables, frame.columns)
+        return np.array([*(self._shares(pattern, column in named) for pattern, column in owns), 0.0])
+
+    def _shares(self, pattern: Any, shared: bool) -> float:
+        share = (self.shared[pattern] + 0.3) / (self.patterns[pattern] + 1)
+        return math.log(share if shared else 1 - share)
 
     def _frames(self) -> Iterator[Frame]:
         """All outlines with all tables that outlines of as many tables were seen with, and likely columns."""
@@ -214,20 +272,24 @@ class Parts:
         best = heapq.nlargest(COLUMNS, counts, key=counts.__getitem__)
         return [(name, math.log(counts[name] / whole)) for name in best]
 
-    def _sets(self, asked: Asked, table: np.ndarray) -> list[Filled]:
+    def _sets(self, asked: Asked, told: Told, table: np.ndarray) -> list[Filled]:
         """Sets of up to three conditions that the question's values can fill, each value in one place."""
         import numpy as np
 
         values = [*(m.value for m in asked.mentions), *asked.counted]
-        ways: dict[Condition, list[tuple[str, ...]]] = {}
+        ways: dict[Condition, list[tuple[tuple[str, ...], float]]] = {}
         for condition in self.usable:
             fitting = [[v for v in values if _fits(slot, v, asked)] for slot in condition.slots]
-            ways[condition] = [way for way in itertools.product(*fitting) if len(set(way)) == len(way)]
+            some = [way for way in itertools.product(*fitting) if len(set(way)) == len(way)]
+            keys = [_keys(condition, i, self.usable[condition].parts) for i in range(len(condition.slots))]
+            ways[condition] = [
+                (way, AROUND * sum(self.places.gain(k, v, told) for k, v in zip(keys, way))) for way in some
+            ]
         able = [c for c in self.usable if ways[c]]
         nothing = table[self.lexicon.parts[NOTHING]]
         costs = {c: math.log((self.conditions[c] + RARE) / (self.of_table[c.table] + 1)) for c in able}
         gain = {c: costs[c] + WEIGHT * float(np.log((nothing + table[rows].sum(0)) / (1 + len(rows))).sum())
-                for c in able for rows in [self._places(c)]}  # fmt: skip
+                + max(around for _, around in ways[c]) for c in able for rows in [self._places(c)]}  # fmt: skip
         ranked = sorted(able, key=lambda c: -gain[c])
         best = {*[c for c in ranked if c.slots][:HELD], *[c for c in ranked if not c.slots][:FREE]}
         usable = [c for c in able if c in best]  # in one order in all queries
@@ -237,9 +299,9 @@ class Parts:
             for chosen in itertools.combinations(usable, size):
                 prior = few + sum(costs[c] for c in chosen)
                 for filled in itertools.product(*(ways[c] for c in chosen)):
-                    used = tuple(itertools.chain(*filled))
+                    used = tuple(itertools.chain(*(values for values, _ in filled)))
                     if len(set(used)) == len(used):
-                        found.append(Filled(chosen, used, prior))
+                        found.append(Filled(chosen, used, prior + sum(around for _, around in filled)))
         return found
 
     def _joined(self, table: str, sets: Sequence[Filled]) -> np.ndarray:
@@ -251,6 +313,34 @@ class Parts:
         costs = {other: here if other == table else there if frozenset((table, other)) in self.joins else -math.inf
                  for other in {c.table for s in sets for c in s.conditions}}  # fmt: skip
         return np.array([sum(costs[c.table] for c in s.conditions) for s in sets])
+
+
+def _shown(outline: Outline, tables: Sequence[str], columns: Sequence[str]) -> set[tuple[str, str]]:
+    """The columns outside WHERE, with their tables."""
+    return {(tables[owner], name) for owner, name in zip(outline.owners, columns)}
+
+
+def _own(parts: Sequence[Any]) -> tuple[Any, tuple[str, str] | None]:
+    """(pattern, column) of a condition's parts; what has no pattern stands for itself."""
+    if len(parts) == 3 and isinstance(parts[1], Pattern) and parts[2][0] == "column":
+        return parts[1], parts[2][1:]
+    return parts[0], None
+
+
+def _keys(condition: Condition, slot: int, parts: Sequence[Any]) -> list[Any]:
+    """The places of a condition's slot: its own, and that of its pattern."""
+    return [(part, slot) for part in parts[:2]]
+
+
+def _constants(sketch: Sketch, schema: Schema) -> Iterator[tuple[list[Any], str]]:
+    """Each constant of the question with the places that it fills."""
+    texts = iter(sketch.constants)
+    for number in range(sketch.outline.numbers):
+        yield [(sketch.outline, number)], next(texts)
+    for condition in sketch.conditions:
+        parts = taken_apart(condition, schema).parts
+        for slot in range(len(condition.slots)):
+            yield _keys(condition, slot, parts), next(texts)
 
 
 def _unsaid(numbers: int, sets: Sequence[Filled], asked: Asked) -> np.ndarray:

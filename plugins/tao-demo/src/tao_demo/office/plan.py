@@ -10,7 +10,7 @@ import tao_hub
 
 from .suite import ADAPTER, TINY
 
-ROUNDS = 2
+ROUNDS = 1
 PROMPTS = 2000
 EXAMPLES = 0.65  # of the prompts, without `compose`: those whose best candidate has the highest totals are learnt from
 MAX_TOKENS = 100
