@@ -25,11 +25,11 @@ class Compose(tao_hub.Strategy):
 
     The examples' queries are taken apart into outlines (`SELECT … GROUP BY …`), tables, columns and conditions, and a
     lexicon learns which words speak of which part (IBM's first model, Brown et al. 1993). Of a question all sets of
-    parts are weighed that its values and numbers fill, by log p(words | parts) + log p(parts), and by the words that stand
-    before and after a value where one may fill several places. So it also writes what
-    no example has as a whole, where a small policy fails (compositional generalisation: Andreas 2020, arXiv
-    1904.09545, recombines examples to train on). The best few become candidates, which rewards judge. Queries are
-    SQLite's, on SQLite databases; there is nothing to write for others.
+    parts are weighed that its values and numbers fill, by log p(words | parts) + log p(parts), and by the words before
+    and after a value where it may fill several places. So it also writes what no example has as a whole, where a small
+    policy fails (compositional generalisation: Andreas 2020, arXiv 1904.09545, recombines examples to train on). The
+    best few become candidates, which rewards judge. Queries are SQLite's, on SQLite databases; there is nothing to
+    write for others.
     """
 
     class Options(Where):
