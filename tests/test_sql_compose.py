@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -148,6 +149,37 @@ def test_what_has_no_such_parts_is_left_out(shop: Path, sql: str) -> None:
         Parts.learnt([(asked, sql)], tables_of(shop))
 
 
+def test_examples_that_cannot_be_taken_apart_are_told(shop: Path) -> None:
+    examples = [{"input": "How many products?", "output": "SELECT 1 UNION SELECT 2"}]
+    prompt = Prompt((Message("user", "How many sales?"),), meta={"db": str(shop)})
+    with pytest.raises(tao_hub.UsageError, match=r"sql/compose on shop.sqlite: none of the examples .* UNION"):
+        Compose(Compose.Options(examples=examples)).combine(Group(prompt, ()))
+
+
+def test_a_large_schema_is_thought_of_within_bounds(tmp_path: Path) -> None:
+    """60 tables of 20 columns, outlines of four columns: conditions and outlines are bounded, and both are used."""
+    file = tmp_path / "large.sqlite"
+    with closing(sqlite3.connect(file)) as db:
+        for table in range(60):
+            kinds = [("size", "REAL") if c % 2 else ("kind", "TEXT") for c in range(20)]
+            columns = ", ".join(f"{name}{chr(97 + c)} {kind}" for c, (name, kind) in enumerate(kinds))
+            name = f"part{chr(97 + table // 26)}{chr(97 + table % 26)}"
+            db.execute(f"CREATE TABLE {name} ({columns})")
+            values = [3.5 if c % 2 else "red" for c in range(20)]
+            db.execute(f"INSERT INTO {name} VALUES ({', '.join('?' * 20)})", values)
+        db.commit()
+    of_four = "SELECT kinda, AVG(sizeb), MAX(sized), MIN(sizef) FROM {} GROUP BY kinda"
+    pairs = [("average sizeb of partaa per kinda", of_four.format("partaa")),
+             ("How many partab with sizeb over 2?", "SELECT COUNT(*) FROM partab WHERE sizeb > 2")]  # fmt: skip
+    parts = Parts.learnt([(read(question, file), sql) for question, sql in pairs], tables_of(file))
+    assert len(parts.usable) <= 2000
+    assert len(parts.frames) <= 5000
+    asked = read("How many partab with sized over 7?", file)
+    assert "SELECT COUNT(*) FROM partab WHERE sized > 7" in [sql for sql, _ in islice(parts.queries(asked), 5)]
+    asked = read("average sizeb of partaa per kinda", file)
+    assert next(parts.queries(asked))[0] == of_four.format("partaa")
+
+
 def test_a_lexicon_learns_what_each_word_is_said_for() -> None:
     pairs = [(["how", "many", "lamps"], ["count", "lamps!"]), (["list", "lamps"], ["list!", "lamps!"]),
              (["how", "many", "chairs"], ["count", "chairs!"]), (["list", "chairs"], ["list!", "chairs!"])]  # fmt: skip
@@ -197,7 +229,7 @@ def test_on_backoffice_it_finds_what_the_shipped_policy_does_not() -> None:
     match = Match(Match.Options(**suite.options_for("sql/match")))
     right = []
     for prompt in list(suite.prompts("dev"))[:60]:
-        queries = [sql for sql, _ in zip((sql for sql, _ in parts.queries(read(prompt.text, database()))), range(8))]
+        queries = [sql for sql, _ in islice(parts.queries(read(prompt.text, database())), 8)]
         right.append(any(score.value for score in match.score_batch([(prompt, Candidate("", sql)) for sql in queries])))
     match.close()
     assert sum(right) > 40

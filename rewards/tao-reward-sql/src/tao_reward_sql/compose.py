@@ -91,12 +91,16 @@ class Known:
                 f"{who} has no examples to learn from: use a suite that brings them, or give "
                 '-o examples=\'[{"input": "…", "output": "SELECT …"}]\''
             )
-        self._examples = examples
+        self._who, self._examples = who, examples
         self._parts: dict[tuple[Path, int], Parts] = {}
 
     def on(self, database: Path) -> Parts:
         key = (database, state_of(database))
         if key not in self._parts:
             pairs = [(read(e.input, database), e.output) for e in self._examples]
-            self._parts[key] = Parts.learnt(pairs, tables_of(database))
+            try:
+                self._parts[key] = Parts.learnt(pairs, tables_of(database))
+            except ValueError as error:
+                told = f"{self._who} on {database.name}: {error}; the first is {pairs[0][1]!r}"
+                raise tao_hub.UsageError(told) from error
         return self._parts[key]

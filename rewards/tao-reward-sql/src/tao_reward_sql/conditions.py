@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ from typing import Any
 from .sketch import Condition, Slot
 from .tables import Column, Link, Tables, quoted
 
+MOST = 2000  # conditions that are thought of, in all: a large schema has many columns of a kind
 _WITHOUT = re.compile(r"(\w+)\.(\w+) NOT IN \(SELECT (\w+) FROM (\w+)( WHERE \3 IS NOT NULL)?\)")
 
 
@@ -48,9 +50,10 @@ def taken_apart(condition: Condition, tables: Tables) -> Widened:
 def widened(conditions: Iterable[Condition], tables: Tables) -> dict[Condition, Widened]:
     """The conditions first, then those that their patterns make of other columns of the same kind."""
     known = {c: taken_apart(c, tables) for c in conditions}
-    for condition in list(known):
-        for other in _others(condition, tables):
-            known.setdefault(other, taken_apart(other, tables))
+    for other in itertools.chain.from_iterable(_others(condition, tables) for condition in list(known)):
+        if len(known) >= MOST:
+            break
+        known.setdefault(other, taken_apart(other, tables))
     return known
 
 

@@ -7,7 +7,7 @@ import itertools
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,13 +24,14 @@ if TYPE_CHECKING:
 
 FRAMES = 80  # of a question that are looked at with all sets of conditions: those that explain its words best
 WHOLE = 400  # combinations of a question that are written out
-MOST_CONDITIONS = 3
+MOST_CONDITIONS, MOST_COLUMNS = 3, 6
 FREE, HELD = 6, 12  # conditions without constants, and with some, that are thought of
 RARE = 0.1  # how often a condition that no example has counts as seen
-COLUMNS = 6  # of a table that are thought of in one place of an outline
+KNOWN = 5000  # outlines with tables and columns that are thought of at all: the most probable
+FREEDOM = {1: 6, 2: 6, 3: 4, 4: 4}  # columns that are thought of in a place of an outline with so many; more: none
 WEIGHT = 1.0  # of log p(words | parts) beside log p(parts)
 AROUND = 1.0  # weight of what stands around values
-UNLIKELY = -7.0  # log p of a column that is not thought of in its place
+UNLIKELY = -7.0  # log p of a column that is none of the six most likely in its place
 UNSAID = 6.0  # nats that a value of the question costs which the query does not use
 _CONSTANT = re.compile(r"'((?:[^']|'')*)'|\b(\d+(?:\.\d+)?)\b")
 
@@ -88,7 +89,7 @@ class Parts:
                 pattern, column = _own(self.usable[condition].parts)
                 self.patterns[pattern] += 1
                 self.shared[pattern] += column in named
-        self.frames = list(self._frames())
+        self.frames = heapq.nlargest(KNOWN, self._frames(), key=lambda frame: frame.prior)
         self.spoken = self._spoken()
 
     @classmethod
@@ -124,7 +125,7 @@ class Parts:
         spoken = self.spoken.sum(1)
         worth = WEIGHT * np.log(said / spoken[:, None]).sum(1) + [frame.prior for frame in self.frames]
         best = np.argsort(-worth)[:FRAMES]
-        sets = self._sets(asked, told, table)
+        sets = self._sets(asked, told, table, self._reach(best, worth))
         padded = np.vstack([table, np.zeros_like(table[:1])])  # the last row is that of no condition
         held = {c: i for i, c in enumerate(dict.fromkeys(c for s in sets for c in s.conditions))}
         rows = np.array([padded[self._places(c)].sum(0) for c in held] + [padded[-1]])  # (conditions + 1, words)
@@ -184,7 +185,7 @@ class Parts:
         seen = self.together[outline, sketch.tables] + 0.5 * (self.mains[sketch.tables] + 0.1) / self.total
         told += math.log(seen / (self.outlines[outline] + 0.5))
         for role, owner, name in zip(outline.roles, outline.owners, sketch.columns):
-            told += dict(self._likely(role, sketch.tables[owner])).get(name, UNLIKELY)
+            told += dict(self._likely(role, sketch.tables[owner])[:MOST_COLUMNS]).get(name, UNLIKELY)
         told += math.log((self.sizes[len(sketch.conditions)] + 0.2) / (self.total + 1))
         for condition in sketch.conditions:
             known = math.log((self.conditions[condition] + RARE) / (self.of_table[condition.table] + 1))
@@ -247,7 +248,10 @@ class Parts:
                     continue
                 seen = self.together[outline, tables] + 0.5 * self.mains[tables] / self.total
                 prior = math.log(count / self.total) + math.log(seen / (count + 0.5))
-                choices = [self._likely(role, tables[owner]) for role, owner in zip(outline.roles, outline.owners)]
+                choices = [
+                    self._likely(role, tables[owner])[: FREEDOM.get(len(outline.roles), 1)]
+                    for role, owner in zip(outline.roles, outline.owners)
+                ]
                 for picked in itertools.product(*choices):
                     names = tuple(name for name, _ in picked)
                     if len(set(zip(outline.owners, names))) == len(names):
@@ -269,10 +273,26 @@ class Parts:
         """Columns of a table in a role, with log p."""
         counts = {name: self.columns[role, table, name] + 0.02 for name in self.tables[table]}
         whole = sum(counts.values())
-        best = heapq.nlargest(COLUMNS, counts, key=counts.__getitem__)
+        best = sorted(counts, key=lambda name: -counts[name])
         return [(name, math.log(counts[name] / whole)) for name in best]
 
-    def _sets(self, asked: Asked, told: Told, table: np.ndarray) -> list[Filled]:
+    def _reach(self, best: Sequence[int], worth: Sequence[float]) -> dict[str, float]:
+        """What the best frame is worth that a condition on a table can stand in; no table that none can reach."""
+        here, there = self._beside()
+        found: dict[str, float] = {}
+        for i in best:
+            main = self.frames[i].tables[0]
+            near = {other: there for pair in self.joins if main in pair for other in pair}
+            for table, cost in {**near, main: here}.items():
+                found[table] = max(found.get(table, -math.inf), float(worth[i]) + cost)
+        return found
+
+    def _beside(self) -> tuple[float, float]:
+        """log p that a condition is on the query's first table, and on another one."""
+        of_all = sum(self.own.values()) + 1
+        return math.log((self.own[True] + 0.5) / of_all), math.log((self.own[False] + 0.5) / of_all)
+
+    def _sets(self, asked: Asked, told: Told, table: np.ndarray, reach: Mapping[str, float]) -> list[Filled]:
         """Sets of up to three conditions that the question's values can fill, each value in one place."""
         import numpy as np
 
@@ -285,12 +305,12 @@ class Parts:
             ways[condition] = [
                 (way, AROUND * sum(self.places.gain(k, v, told) for k, v in zip(keys, way))) for way in some
             ]
-        able = [c for c in self.usable if ways[c]]
+        able = [c for c in self.usable if ways[c] and c.table in reach]
         nothing = table[self.lexicon.parts[NOTHING]]
         costs = {c: math.log((self.conditions[c] + RARE) / (self.of_table[c.table] + 1)) for c in able}
         gain = {c: costs[c] + WEIGHT * float(np.log((nothing + table[rows].sum(0)) / (1 + len(rows))).sum())
                 + max(around for _, around in ways[c]) for c in able for rows in [self._places(c)]}  # fmt: skip
-        ranked = sorted(able, key=lambda c: -gain[c])
+        ranked = sorted(able, key=lambda c: -gain[c] - reach[c.table])
         best = {*[c for c in ranked if c.slots][:HELD], *[c for c in ranked if not c.slots][:FREE]}
         usable = [c for c in able if c in best]  # in one order in all queries
         found = []
@@ -308,8 +328,7 @@ class Parts:
         """log p that a query about `table` has conditions on these tables: -inf where they are not joined to it."""
         import numpy as np
 
-        of_all = sum(self.own.values()) + 1
-        here, there = (math.log((self.own[own] + 0.5) / of_all) for own in (True, False))
+        here, there = self._beside()
         costs = {other: here if other == table else there if frozenset((table, other)) in self.joins else -math.inf
                  for other in {c.table for s in sets for c in s.conditions}}  # fmt: skip
         return np.array([sum(costs[c.table] for c in s.conditions) for s in sets])
