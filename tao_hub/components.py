@@ -99,7 +99,7 @@ class Strategy(Component):
         return source
 
     def worked_examples(self) -> int:
-        """How many worked examples (input with answer) its prompts hold; every report prints it."""
+        """How many worked examples (input with answer) its prompts hold, or it learns from; every report prints it."""
         return 0
 
 

@@ -166,11 +166,12 @@ def test_a_short_quickstart_on_backoffice_learns_and_reports(tmp_path: Path) -> 
     done = subprocess.run(command, cwd=tmp_path, env=os.environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert (found["labels_used"], found["worked_examples"], found["n"], len(found["rounds"])) == (0, 0, 20, 1)
+    assert (found["labels_used"], found["worked_examples"], found["n"], len(found["rounds"])) == (0, 200, 20, 1)
     assert found["prompted"] is None
     assert found["stage_seconds"]["update"] > 0
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "sql/repair" in page
+    assert "sql/compose" in page
     assert "<title>backoffice · tiny" in page  # no path of this machine
     assert "What each reward adds" not in page
     done = subprocess.run([*command, "--ablate", "schema"], cwd=tmp_path, capture_output=True, text=True, check=True)
