@@ -92,6 +92,11 @@ class Strategy(Component):
         """New candidates from scored old ones (a vote per field, say). Name their `parents` by `Candidate.id`."""
         return []
 
+    def vary(self, prompt: Prompt, answer: str, n: int) -> Sequence[tuple[Prompt, str]]:
+        """For learning: up to `n` more inputs with their answers, made from an input and the answer that is learnt for
+        it; right where that one is (other values in both, say). The same for the same arguments."""
+        return []
+
     def proposals(self, source: Sequence[Prompt], n: int) -> Sequence[Prompt]:
         """For prompt synthesis, where new inputs are not made from old ones: about `n` prompts to ask about instead of
         the suite's. The text of each is what its new input is written for (a query, say); the new input has its other

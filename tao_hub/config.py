@@ -80,6 +80,18 @@ class Combination(_Named):
         return Ref(self.strategy, self.options)
 
 
+class Variation(_Table):
+    """A strategy that makes more of what is learnt (`Strategy.vary`): other inputs with their answers."""
+
+    strategy: str
+    options: dict[str, Any] = pydantic.Field(default_factory=dict, description="options of the strategy")
+    n: int = pydantic.Field(3, ge=1, description="of each prompt, at most")
+
+    @property
+    def ref(self) -> Ref:
+        return Ref(self.strategy, self.options)
+
+
 class RewardUse(_Named):
     """A reward: `weight`·value is added to a candidate's total; below `gate` the candidate is refused."""
 
@@ -149,10 +161,10 @@ class Task(_Table):
 
     LATER = frozenset({
         "label", "suite_options", "split", "prompts", "max_tokens", "max_examples", "min_total", "candidates",
-        "combine", "rewards", "eval",
+        "combine", "vary", "rewards", "eval",
     })  # fmt: skip
     OWN: ClassVar[tuple[str, ...]] = ("split", "prompts", "max_tokens", "max_examples", "candidates", "combine",
-                                      "rewards")  # fmt: skip
+                                      "vary", "rewards")  # fmt: skip
 
     suite: str
     suite_options: dict[str, Any] = pydantic.Field(default_factory=dict)
@@ -164,6 +176,7 @@ class Task(_Table):
     min_total: float | None = None
     candidates: list[Source] | None = None
     combine: list[Combination] | None = None
+    vary: list[Variation] | None = None
     rewards: list[RewardUse] | None = None
     eval: list[EvalUse] | None = pydantic.Field(None, description="splits of this task's suite")
 
@@ -183,7 +196,7 @@ class Plan(_Table):
     `candidates`, hold for all tasks that have none.
     """
 
-    LATER = frozenset({"tasks", "max_examples"})
+    LATER = frozenset({"tasks", "max_examples", "vary"})
 
     suite: str = ""
     tasks: list[Task] = pydantic.Field(default_factory=list, description="several tasks, learnt together")
@@ -212,6 +225,9 @@ class Plan(_Table):
     )
     candidates: list[Source] = pydantic.Field(default_factory=list)
     combine: list[Combination] = pydantic.Field(default_factory=list)
+    vary: list[Variation] = pydantic.Field(
+        default_factory=list, description="more of what is learnt: chosen answers with other values, say"
+    )
     rewards: list[RewardUse] = pydantic.Field(default_factory=list)
     train: Training = Training()
     eval: list[EvalUse] = pydantic.Field(default_factory=list)

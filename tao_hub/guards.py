@@ -93,13 +93,18 @@ def tuning_slice(session: Session, plan: Plan, check: bool = False) -> Slice:
 
 def overlap(session: Session, plan: Plan) -> dict[str, str]:
     """Tuning prompt id → "SPLIT:id" of the eval prompt it repeats."""
-    held_out = []
+    tuning = ((name, p.text) for name, p in _named(session, plan.suite_ref, plan.split))
+    return find_overlap(tuning, held_out(session, plan))
+
+
+def held_out(session: Session, plan: Plan) -> list[tuple[str, str]]:
+    """("SPLIT:id", text) of every prompt in the splits that are measured."""
+    found = []
     for use in plan.eval:
         suite = Ref(use.suite, use.options) if use.suite else plan.suite_ref
         where = f"{use.label} {use.split}".strip()
-        held_out += [(f"{where}:{name}", p.text) for name, p in _named(session, suite, use.split)]
-    tuning = ((name, p.text) for name, p in _named(session, plan.suite_ref, plan.split))
-    return find_overlap(tuning, held_out)
+        found += [(f"{where}:{name}", p.text) for name, p in _named(session, suite, use.split)]
+    return found
 
 
 def _named(session: Session, suite: Ref, split: str) -> Iterator[tuple[str, Prompt]]:

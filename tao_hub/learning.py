@@ -19,6 +19,7 @@ from .session import OpenReward, Policy, Session
 from .store import Member, Slice
 from .tally import RoundStats, together
 from .types import Group, Ref, Score, canonical_json
+from .varying import varied
 
 
 @dataclass(frozen=True)
@@ -97,8 +98,8 @@ def update(
         judge = _judge(session, taken) if online else None
 
         def groups() -> Iterator[tuple[int, Group]]:
-            for one in taken:
-                yield from one.groups(session)
+            for one in taken:  # a trainer that draws by itself asks prompts of the store only
+                yield from one.groups(session) if online else varied(session, one.drawn.plan, one.groups(session))
 
         after_ref = train(session, trainer_ref, groups, origin, models_folder(session) / update_digest[:16], judge)
     else:
@@ -116,6 +117,9 @@ def _made_by(session: Session, trainer: Ref, origin: Policy, drawn: Sequence[Dra
             identities = [session.hub.identity("reward", one.rewards[use.key].ref) for use in one.uses]
             weighed = [use.model_dump(mode="json") for use in one.uses]
             made_by += [identities, weighed, one.plan.train.min_total]
+    variations = [[session.hub.identity("strategy", use.ref), use.n] for one in drawn for use in one.plan.vary]
+    if variations and not online:
+        made_by.append({"vary": variations})
     if len(drawn) > 1 or any(one.plan.max_examples for one in drawn):
         bounds = [[one.part.count, one.plan.max_examples] for one in drawn]  # which groups are of one task, and bounds
         made_by.append({"tasks": bounds, "seed": drawn[0].plan.seed})

@@ -449,3 +449,45 @@ def test_plans_without_own_examples_are_called_what_they_were(data: Path) -> Non
     assert "own_examples" not in json.dumps(plain.as_dict()["rewards"]) + json.dumps(plain.as_dict()["combine"])
     grown = asked(data, combine=[{"strategy": "assemble"}], rewards=[{**reward, "own_examples": 2}])
     assert run_name(plain) != run_name(grown)
+
+
+# A strategy that varies: the same question of another number, with its answer; and one that repeats what is measured.
+VARYING = """
+import tao_hub
+from tao_hub import Message, Prompt
+
+class Other(tao_hub.Strategy):
+    def vary(self, prompt, answer, n):
+        number = int(prompt.text.split()[1])
+        texts = [f"Is {100 + number} a number?", prompt.text, "Is dev 3.5 a number?"]
+        return [(Prompt((Message("user", text),)), f"{answer} {text}") for text in texts][:n]
+
+@tao_hub.hookimpl
+def register_strategies(register):
+    register("other", Other)
+"""
+
+
+def test_what_is_learnt_can_be_varied_and_never_repeats_what_is_measured(
+    site: Site, tmp_path: Path, data: Path
+) -> None:
+    seen = SAME.replace(
+        "CALLS.append(start)",
+        "groups = list(groups); CALLS.append([(g.prompt.text, g.candidates[g.best()].response) for g in groups])",
+    )
+    learner, point = site.add("learner", seen), site.add("varying", VARYING)
+    common = {"candidates": [{"strategy": "direct", "n": 1}], "rounds": 1, "policy_options": {"template": "yes"},
+              "rewards": [{"name": "rules/length", "options": {"max": 100}}]}  # fmt: skip
+    with Session(tmp_path / "s.db", hub_of(learner, point)) as session:
+        plain, varied = asked(data, **common), asked(data, **common, vary=[{"strategy": "varying/other", "n": 3}])
+        assert "vary" not in plain.as_dict()
+        tune(session, plain)
+        tune(session, varied)  # the same groups, but another update
+        with pytest.raises(Exception, match="nothing/there"):
+            tune(session, asked(data, **common, vary=[{"strategy": "nothing/there"}]))
+    without, more = learner.load().CALLS
+    assert without == [(f"Is {i} a number?", "yes") for i in range(30)]
+    assert [pair for pair in more if pair in without] == without
+    assert [pair for pair in more if pair not in without] == [
+        (f"Is {100 + i} a number?", f"yes Is {100 + i} a number?") for i in range(30)
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -9,6 +10,7 @@ from random import Random
 
 import pytest
 from spider import Spider
+from tao_reward_sql.asking import OtherValues
 from tao_reward_sql.cues import unheard
 from tao_reward_sql.gate import parse
 from tao_reward_sql.match import Match
@@ -172,3 +174,18 @@ def test_a_strong_systems_errors_are_not_in_the_words_and_its_queries_are_rarely
     match.close()
     assert (mended, repaired, broken) == (12, 0, 4)
     assert errors == {"gold above": 15, "gold below": 19, "alike": 31}
+
+
+def test_what_is_learnt_is_varied_with_its_query(shop: Path) -> None:
+    asked = Prompt((Message("system", "s"), Message("user", "Which lamps cost more than 45?")), meta={"db": str(shop)})
+    answer = "SELECT name FROM product WHERE category = 'lamps' AND price > 45"
+    made = OtherValues().vary(asked, answer, 8)
+    assert made == OtherValues().vary(asked, answer, 8)
+    assert 0 < len(made) <= 8
+    for prompt, sql in made:
+        assert prompt.text != asked.text
+        assert prompt.messages[0] == asked.messages[0]
+        assert prompt.meta == asked.meta
+        kind, number = re.fullmatch(r"Which (\w+) cost more than (\d+)\?", prompt.text).groups()
+        assert sql == f"SELECT name FROM product WHERE category = '{kind}' AND price > {number}"
+    assert OtherValues().vary(asked, "SELECT name FROM product WHERE price > 7", 3) == []  # no value of the question

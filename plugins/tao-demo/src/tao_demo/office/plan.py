@@ -32,14 +32,15 @@ def plan(
     compose: bool = True, **training: Any,
 ) -> tao_hub.Plan:  # fmt: skip
     """The plan, with `rewards` beside its own. Without `compose` the seed pairs are left to the policy alone: no
-    candidates of their parts, and no reward by their words. `policy`: empty for the small one that is shipped, all its
-    weights tuned in float32; "adapter" for the shipped adapter of SmolLM2; or one of the user's own. All but the first
-    get LoRA, unless `lora` says otherwise."""
+    candidates of their parts, no reward by their words, and what is learnt is not varied. `policy`: empty for the small
+    one that is shipped, all its weights tuned in float32; "adapter" for the shipped adapter of SmolLM2; or one of the
+    user's own. All but the first get LoRA, unless `lora` says otherwise."""
     small = not (bool(policy) if lora is None else lora)
     policy = {"": str(TINY), "adapter": str(ADAPTER)}.get(policy, policy)
     asked = prompts or PROMPTS
     options = {
-        "lora_rank": 0 if small else 8, "learning_rate": 5e-4, "epochs": 8 if small else 2,
+        "lora_rank": 0 if small else 8, "learning_rate": 5e-4,
+        "epochs": (3 if compose else 8) if small else 2,
         "batch_size": 32 if small else 8, **({} if compose else {"max_examples": round(EXAMPLES * asked)}),
         **({"dtype": "float32"} if small else {}), **training,
     }  # fmt: skip
@@ -50,6 +51,7 @@ def plan(
         "deterministic": deterministic,
         "candidates": [{"strategy": "direct", "n": n, "temperature": 1.0, "max_tokens": MAX_TOKENS}],
         "combine": [*([{"strategy": "sql/compose", **own}] if compose else []), {"strategy": "sql/repair"}],
+        "vary": [{"strategy": "sql/values", "n": 3}] if compose and small else [],
         "rewards": [*REWARDS, *([{**LEXICON, **own}] if compose else []), *rewards],
         "train": {"name": "trl/best-of-n", "start": "base", "options": options},
         "eval": [
