@@ -101,7 +101,7 @@ def asked_for(options: argparse.Namespace, seed: int) -> tao_hub.Plan:
         }]  # fmt: skip
     return plan(
         options.policy, options.rounds, seed, options.prompts, n=options.n, lora=options.lora,
-        compose=options.compose, **training,
+        compose=options.compose, vary=options.vary, **training,
     )  # fmt: skip
 
 
@@ -140,6 +140,7 @@ def main() -> None:
         "--compose", action=argparse.BooleanOptionalAction, default=True,
         help="the seed pairs' parts make candidates and rewards, too",
     )
+    parser.add_argument("--vary", type=int, default=3, help="variations of each answer that is learnt, with --compose")
     parser.add_argument(
         "--copies", type=int, help="of each seed pair, with other values (default: 80; way back: 40; adapter: 2)"
     )

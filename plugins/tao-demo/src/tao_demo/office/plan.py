@@ -29,18 +29,20 @@ OWN = 0.75  # of the prompts: so many answers of its own teach the next round's 
 def plan(
     policy: str = "", rounds: int = ROUNDS, seed: int = 0, prompts: int | None = None, limit: int | None = None,
     deterministic: bool = False, n: int = 4, lora: bool | None = None, rewards: Sequence[Mapping[str, Any]] = (),
-    compose: bool = True, **training: Any,
+    compose: bool = True, vary: int = 3, **training: Any,
 ) -> tao_hub.Plan:  # fmt: skip
     """The plan, with `rewards` beside its own. Without `compose` the seed pairs are left to the policy alone: no
-    candidates of their parts, no reward by their words, and what is learnt is not varied. `policy`: empty for the small
-    one that is shipped, all its weights tuned in float32; "adapter" for the shipped adapter of SmolLM2; or one of the
-    user's own. All but the first get LoRA, unless `lora` says otherwise."""
+    candidates of their parts, no reward by their words, and what is learnt is not varied (else `vary` times each, where
+    all weights are tuned). `policy`: empty for the small one that is shipped, all its weights tuned in float32;
+    "adapter" for the shipped adapter of SmolLM2; or one of the user's own. All but the first get LoRA, unless `lora`
+    says otherwise."""
     small = not (bool(policy) if lora is None else lora)
+    vary = vary if compose and small else 0
     policy = {"": str(TINY), "adapter": str(ADAPTER)}.get(policy, policy)
     asked = prompts or PROMPTS
     options = {
         "lora_rank": 0 if small else 8, "learning_rate": 5e-4,
-        "epochs": (3 if compose else 8) if small else 2,
+        "epochs": (3 if vary else 8) if small else 2,
         "batch_size": 32 if small else 8, **({} if compose else {"max_examples": round(EXAMPLES * asked)}),
         **({"dtype": "float32"} if small else {}), **training,
     }  # fmt: skip
@@ -51,7 +53,7 @@ def plan(
         "deterministic": deterministic,
         "candidates": [{"strategy": "direct", "n": n, "temperature": 1.0, "max_tokens": MAX_TOKENS}],
         "combine": [*([{"strategy": "sql/compose", **own}] if compose else []), {"strategy": "sql/repair"}],
-        "vary": [{"strategy": "sql/values", "n": 3}] if compose and small else [],
+        "vary": [{"strategy": "sql/values", "n": vary}] if vary else [],
         "rewards": [*REWARDS, *([{**LEXICON, **own}] if compose else []), *rewards],
         "train": {"name": "trl/best-of-n", "start": "base", "options": options},
         "eval": [
