@@ -79,7 +79,8 @@ def way_back(out: Path, seed: int, copies: int) -> tao_hub.Ref:
 
 
 def tune(seeds: Iterable[int], out: Path, options: argparse.Namespace) -> None:
-    """One run per seed, all in one store; a killed one goes on."""
+    """One run per seed, all in one store, and their mean; a killed one goes on."""
+    runs = []
     for seed in seeds:
         with tao_hub.open_session(out / "tao-hub.db") as session:
             page = out / f"seed-{seed}.html"
@@ -89,6 +90,13 @@ def tune(seeds: Iterable[int], out: Path, options: argparse.Namespace) -> None:
         for d in (d for d in found if d["after_label"] == last):
             kept = ("split", "before", "after", "delta", "low", "high", "p", "gains", "losses", "n")
             print(json.dumps({"seed": seed, **{k: d[k] for k in kept}, "seconds": data["seconds"]}), flush=True)
+        runs.append(data["run"])
+    if len(runs) > 1:
+        kept = ("before", "after", "delta", "low", "high", "p", "n")
+        with tao_hub.open_session(out / "tao-hub.db", quiet=True) as session:
+            for split in ("dev", "test", "human"):
+                mean = base.mean_over_seeds(session, runs, split)
+                print(json.dumps({"seeds": list(seeds), "split": split, **{k: mean[k] for k in kept}}))
 
 
 def asked_for(options: argparse.Namespace, seed: int) -> tao_hub.Plan:

@@ -138,6 +138,7 @@ def plan(folder: Path, policy: Path, seed: int, options: argparse.Namespace) -> 
         "combine": [
             *([{"strategy": "sql/compose", **own}] if options.compose else []), {"strategy": "sql/repair"},
         ],
+        "vary": [{"strategy": "sql/values", "n": options.vary}] if options.vary else [],
         "rewards": [
             {"name": "sql/executes", "label": "executes", "gate": 1.0, "options": reads},
             {"name": "sql/consistency", "label": "consistency", "options": reads},
@@ -202,6 +203,7 @@ def main() -> None:
         help="the labelled pairs' parts make candidates and rewards, too",
     )
     parser.add_argument("--lexicon-weight", type=float, default=1.0, help="of sql/lexicon, with --compose")
+    parser.add_argument("--vary", type=int, default=0, help="variations of each answer that is learnt")
     parser.add_argument("--cycle-weight", type=float, default=0.0, help="of cycle/back-translation (0: without)")
     parser.add_argument("--copies", type=int, help="of each labelled pair, with other values (default: 60; adapter: 2)")
     parser.add_argument("--lora", action="store_true", help="tune SmolLM2 with its adapter")

@@ -16,6 +16,7 @@ ROUNDS = 6  # of expectation and maximisation; more of them fit the words of sin
 SMOOTHING = 0.5  # words that a part has seen beside its own, spread as they are over all questions
 NOTHING = "nothing"  # the part that explains words which no part of a query is asked by
 TEXT, NUMBER = "<text>", "<number>"
+FIRST = 4  # words of a question that tell what is asked for
 _WORD = re.compile(r"\0\d+\0|[^\W_]+")
 
 Part = Hashable
@@ -26,6 +27,7 @@ class Told:
     """A question's words without case and endings; a value of the data reads <text>, a number <number>."""
 
     words: tuple[str, ...]  # each once
+    first: tuple[str, ...]  # those that it begins with, each once
     around: Mapping[str, tuple[tuple[str, str], ...]]  # value or number → the words before and after, where it stands
 
 
@@ -44,7 +46,8 @@ def told_by(asked: Asked) -> Told:
     for before, (_, value), after in zip(["", *words], tokens, [*words[1:], ""]):
         if value:
             around.setdefault(value, []).append((before, after))
-    return Told(tuple(dict.fromkeys(words)), {v: tuple(pairs) for v, pairs in around.items()})
+    first = tuple(dict.fromkeys(words[:FIRST]))
+    return Told(tuple(dict.fromkeys(words)), first, {v: tuple(pairs) for v, pairs in around.items()})
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,21 @@ class Lexicon:
                 counts[here] += table[here] / table[here].sum(0)
             table = counts / counts.sum(1, keepdims=True)
         return cls(parts, words, table)
+
+    def rows(self, parts: Iterable[Part]) -> list[int]:
+        """Rows of the table: of `NOTHING`, and of each part; one that no words are known of explains what it does."""
+        nothing = self.parts[NOTHING]
+        return [nothing, *(self.parts.get(part, nothing) for part in parts)]
+
+    def counts(self, queries: Sequence[Iterable[Part]]) -> np.ndarray:
+        """How often each row of the table may explain a query's words: (queries, parts)."""
+        import numpy as np
+
+        found = np.zeros((len(queries), len(self.parts)))
+        for counted, parts in zip(found, queries):
+            for row in self.rows(parts):
+                counted[row] += 1
+        return found
 
     def of(self, told: Sequence[str]) -> np.ndarray:
         """p(word | part) of those of the words that the lexicon knows: (parts, words)."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .conditions import Pattern, taken_apart, widened
+from .frames import Frame
 from .lexicon import NOTHING, Lexicon, Told, told_by
 from .linking import Asked, stem
 from .places import Places
@@ -30,26 +31,11 @@ RARE = 0.1  # how often a condition that no example has counts as seen
 KNOWN = 5000  # outlines with tables and columns that are thought of at all: the most probable
 FREEDOM = {1: 6, 2: 6, 3: 4, 4: 4}  # columns that are thought of in a place of an outline with so many; more: none
 WEIGHT = 1.0  # of log p(words | parts) beside log p(parts)
+ASKED = 0.5  # weight of the first words, for what is asked for
 AROUND = 1.0  # weight of what stands around values
 UNLIKELY = -7.0  # log p of a column that is none of the six most likely in its place
 UNSAID = 6.0  # nats that a value of the question costs which the query does not use
 _CONSTANT = re.compile(r"'((?:[^']|'')*)'|\b(\d+(?:\.\d+)?)\b")
-
-
-@dataclass(frozen=True)
-class Frame:
-    """An outline with its tables and columns; `prior` is log p of them."""
-
-    outline: Outline
-    tables: tuple[str, ...]
-    columns: tuple[str, ...]
-    prior: float = 0.0
-
-    @property
-    def parts(self) -> list[Any]:
-        """What words can speak of."""
-        named = [("column", self.tables[owner], name) for owner, name in zip(self.outline.owners, self.columns)]
-        return [self.outline, *(("table", number, name) for number, name in enumerate(self.tables)), *named]
 
 
 @dataclass(frozen=True)
@@ -65,9 +51,11 @@ class Parts:
     """The parts of known queries, with their counts and their words."""
 
     def __init__(
-        self, sketches: Sequence[Sketch], lexicon: Lexicon, places: Places, joins: Joins, schema: Schema
-    ) -> None:
-        self.lexicon, self.places, self.joins, self.schema, self.total = lexicon, places, joins, schema, len(sketches)
+        self, sketches: Sequence[Sketch], lexicon: Lexicon, openings: Lexicon, places: Places, joins: Joins,
+        schema: Schema,
+    ) -> None:  # fmt: skip
+        self.lexicon, self.openings, self.places = lexicon, openings, places
+        self.joins, self.schema, self.total = joins, schema, len(sketches)
         self.tables = _columns(schema)
         self.outlines = Counter(s.outline for s in sketches)
         self.together = Counter((s.outline, s.tables) for s in sketches)
@@ -84,13 +72,14 @@ class Parts:
         self.patterns: Counter[Any] = Counter()
         self.shared: Counter[Any] = Counter()  # patterns whose column is one of the outline's, too
         for sketch in sketches:
-            named = _shown(sketch.outline, sketch.tables, sketch.columns)
+            named = Frame.of(sketch).shown
             for condition in sketch.conditions:
                 pattern, column = _own(self.usable[condition].parts)
                 self.patterns[pattern] += 1
                 self.shared[pattern] += column in named
         self.frames = heapq.nlargest(KNOWN, self._frames(), key=lambda frame: frame.prior)
-        self.spoken = self._spoken()
+        self.spoken = lexicon.counts([frame.parts for frame in self.frames])
+        self.opened = openings.counts([frame.asked for frame in self.frames])
 
     @classmethod
     def learnt(cls, pairs: Iterable[tuple[Asked, str]], schema: Schema) -> Parts:
@@ -98,22 +87,22 @@ class Parts:
         ValueError if none has."""
         joins = {frozenset((k.parent.casefold(), k.child.casefold())):
                  _joined(k) for k in schema.links}  # fmt: skip
-        sketches, told, places = [], [*_names(_columns(schema))], []
+        sketches, told, opened, places = [], [*_names(_columns(schema))], [], []
         for asked, sql in pairs:
             found = sketch_of(sql, asked, _columns(schema))
             if found is not None:
                 sketch, on = found
                 joins.update(on)
                 sketches.append(sketch)
-                frame = Frame(sketch.outline, sketch.tables, sketch.columns)
                 held = [part for c in sketch.conditions for part in taken_apart(c, schema).parts]
                 question = told_by(asked)
-                told.append((question.words, [*frame.parts, *held]))
+                told.append((question.words, [*Frame.of(sketch).parts, *held]))
+                opened.append((question.first, Frame.of(sketch).asked))
                 for keys, value in _constants(sketch, schema):
                     places += [(keys, pair) for pair in question.around.get(value, ())[:1]]
         if not sketches:
             raise ValueError("none of the examples is a query that can be taken apart (one SELECT from plain tables)")
-        return cls(sketches, Lexicon.learnt(told), Places(places), joins, schema)
+        return cls(sketches, Lexicon.learnt(told), Lexicon.learnt(opened), Places(places), joins, schema)
 
     def queries(self, asked: Asked) -> Iterator[tuple[str, float]]:
         """(query, log p(words, parts) up to a constant), the most probable first, each query once."""
@@ -123,7 +112,9 @@ class Parts:
         table = self.lexicon.of(told.words)  # (parts, words)
         said = self.spoken @ table  # (frames, words)
         spoken = self.spoken.sum(1)
-        worth = WEIGHT * np.log(said / spoken[:, None]).sum(1) + [frame.prior for frame in self.frames]
+        opened = self.opened @ self.openings.of(told.first) / self.opened.sum(1)[:, None]
+        framed = np.array([frame.prior for frame in self.frames]) + ASKED * np.log(opened).sum(1)
+        worth = WEIGHT * np.log(said / spoken[:, None]).sum(1) + framed
         best = np.argsort(-worth)[:FRAMES]
         sets = self._sets(asked, told, table, self._reach(best, worth))
         padded = np.vstack([table, np.zeros_like(table[:1])])  # the last row is that of no condition
@@ -140,7 +131,7 @@ class Parts:
         numbers = {o: self._numbers(o, sets, asked, told) for o in {self.frames[i].outline for i in best}}
         owns = [_own(self.usable[c].parts) for c in held]
         totals = np.stack([
-            WEIGHT * np.log((said[i] + more) / (spoken[i] + sizes)[:, None]).sum(1) + self.frames[i].prior + priors
+            WEIGHT * np.log((said[i] + more) / (spoken[i] + sizes)[:, None]).sum(1) + framed[i] + priors
             + joined[self.frames[i].tables[0]] - UNSAID * unsaid[self.frames[i].outline.numbers]
             + numbers[self.frames[i].outline] + self._overlap(self.frames[i], owns)[places].sum(1)
             for i in best
@@ -155,27 +146,30 @@ class Parts:
                 yield sql, float(totals.flat[place])
 
     def likelihood(self, sql: str, asked: Asked) -> dict[str, float]:
-        """Of any query, in nats per word of the question that is known: `words`, log p(words | parts); `parts`, log
-        p(parts); `around`, what stands around the values for their places; `unsaid`, what values of the question cost
-        that it does not use. Together they rank queries as `queries` does. What cannot be taken apart is an outline
-        that no example has and no word asks for."""
+        """Of any query, in nats per word of the question that is known: `words`, log p(words | parts); `asked`, that of
+        the first words by what the query shows; `parts`, log p(parts); `around`, what stands around the values for
+        their places; `unsaid`, what values of the question cost that it does not use. Together they rank queries as
+        `queries` does. What cannot be taken apart is an outline that no example has and no word asks for."""
         import numpy as np
 
         found = sketch_of(sql, asked, self.tables)
         question, around = told_by(asked), 0.0
-        table, nothing = self.lexicon.of(question.words), self.lexicon.parts[NOTHING]
-        parts, prior = [nothing], math.log(0.1 / (self.total + 1)) + UNLIKELY
+        parts, shown, prior = self.lexicon.rows([]), self.openings.rows([]), math.log(0.1 / (self.total + 1)) + UNLIKELY
         constants = [text or number for text, number in _CONSTANT.findall(sql)]
         if found is not None:
             sketch = found[0]
-            frame = Frame(sketch.outline, sketch.tables, sketch.columns)
             held = [part for c in sketch.conditions for part in taken_apart(c, self.schema).parts]
-            parts = [self.lexicon.parts.get(part, nothing) for part in (NOTHING, *frame.parts, *held)]
+            parts = self.lexicon.rows([*Frame.of(sketch).parts, *held])
+            shown = self.openings.rows(Frame.of(sketch).asked)
             prior, constants = self._prior(sketch), list(sketch.constants)
             around = sum(self.places.gain(keys, value, question) for keys, value in _constants(sketch, self.schema))
-        words = np.log(table[parts].mean(0))
+        words = np.log(self.lexicon.of(question.words)[parts].mean(0))
+        first = np.log(self.openings.of(question.first)[shown].mean(0))
         unsaid = -UNSAID * len(asked.missed(constants))
-        told = {"words": WEIGHT * float(words.sum()), "parts": prior, "around": AROUND * around, "unsaid": unsaid}
+        told = {
+            "words": WEIGHT * float(words.sum()), "asked": ASKED * float(first.sum()), "parts": prior,
+            "around": AROUND * around, "unsaid": unsaid,
+        }  # fmt: skip
         return {name: value / max(1, len(words)) for name, value in told.items()}
 
     def _prior(self, sketch: Sketch) -> float:
@@ -192,13 +186,12 @@ class Parts:
             own = self.own[condition.table == main] + 0.5
             told += known + math.log(own / (sum(self.own.values()) + 1))
             pattern, column = _own(taken_apart(condition, self.schema).parts)
-            told += self._shares(pattern, column in _shown(outline, sketch.tables, sketch.columns))
+            told += self._shares(pattern, column in Frame.of(sketch).shown)
         return told
 
     def _places(self, condition: Condition) -> list[int]:
         """Rows of the lexicon that explain words for a condition."""
-        nothing = self.lexicon.parts[NOTHING]
-        return [self.lexicon.parts.get(part, nothing) for part in self.usable[condition].parts]
+        return self.lexicon.rows(self.usable[condition].parts)[1:]
 
     def _query(self, frame: Frame, chosen: Filled, asked: Asked, told: Told) -> str | None:
         constants = (*self._left(frame.outline, chosen, asked, told), *chosen.constants)
@@ -233,7 +226,7 @@ class Parts:
         """For each condition, log p that its column is, or is not, one of the frame's; 0 at the end."""
         import numpy as np
 
-        named = _shown(frame.outline, frame.tables, frame.columns)
+        named = frame.shown
         return np.array([*(self._shares(pattern, column in named) for pattern, column in owns), 0.0])
 
     def _shares(self, pattern: Any, shared: bool) -> float:
@@ -256,18 +249,6 @@ class Parts:
                     names = tuple(name for name, _ in picked)
                     if len(set(zip(outline.owners, names))) == len(names):
                         yield Frame(outline, tables, names, prior + sum(cost for _, cost in picked))
-
-    def _spoken(self) -> np.ndarray:
-        """How often each part, a row of the lexicon, may explain a frame's words: (frames, parts). A part that no words
-        are known of explains what `NOTHING` does."""
-        import numpy as np
-
-        found = np.zeros((len(self.frames), len(self.lexicon.parts)))
-        nothing = self.lexicon.parts[NOTHING]
-        for row, frame in zip(found, self.frames):
-            for part in (NOTHING, *frame.parts):
-                row[self.lexicon.parts.get(part, nothing)] += 1
-        return found
 
     def _likely(self, role: str, table: str) -> list[tuple[str, float]]:
         """Columns of a table in a role, with log p."""
@@ -332,11 +313,6 @@ class Parts:
         costs = {other: here if other == table else there if frozenset((table, other)) in self.joins else -math.inf
                  for other in {c.table for s in sets for c in s.conditions}}  # fmt: skip
         return np.array([sum(costs[c.table] for c in s.conditions) for s in sets])
-
-
-def _shown(outline: Outline, tables: Sequence[str], columns: Sequence[str]) -> set[tuple[str, str]]:
-    """The columns outside WHERE, with their tables."""
-    return {(tables[owner], name) for owner, name in zip(outline.owners, columns)}
 
 
 def _own(parts: Sequence[Any]) -> tuple[Any, tuple[str, str] | None]:
