@@ -146,7 +146,7 @@ def plan(folder: Path, policy: Path, seed: int, options: argparse.Namespace) -> 
             *([lexicon] if options.compose else []), *cycle,
         ],
         "train": {"name": "trl/best-of-n", "start": "base", "options": {
-            "lora_rank": 0 if small else 8, "learning_rate": 5e-4, "epochs": options.epochs or (8 if small else 2),
+            "lora_rank": 0 if small else 8, "learning_rate": options.learning_rate, "epochs": options.epochs or (8 if small else 2),
             "batch_size": 32 if small else 8, "max_examples": round(options.share * options.prompts),
             **({"dtype": "float32"} if small else {}),
         }},
@@ -196,6 +196,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--n", type=int, default=12)
     parser.add_argument("--epochs", type=float)
+    parser.add_argument("--learning-rate", type=float, default=5e-4)
     parser.add_argument("--share", type=float, default=0.65, help="of the prompts that are learnt from, the surest")
     parser.add_argument("--schema-weight", type=float, default=2.0)
     parser.add_argument(
