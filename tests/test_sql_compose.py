@@ -206,6 +206,7 @@ def test_one_step_of_the_lexicon_equals_a_case_by_hand(monkeypatch: pytest.Monke
 def test_values_and_numbers_are_read_as_such(shop: Path) -> None:
     told = told_by(read("How many lamps of Sol lamp cost 20 or 20?", shop))
     assert told.words == ("how", "many", "<text>", "of", "cost", "<number>", "or")
+    assert told.first == ("how", "many", "<text>", "of")
     assert told.around["20"] == (("cost", "or"), ("or", ""))
     assert told.around["lamps"] == (("many", "of"),)
 
@@ -254,6 +255,26 @@ def test_the_lexicon_prefers_the_query_whose_parts_the_words_ask_for(shop: Path)
     assert right.value == pytest.approx(sum(right.parts.values()))
     assert all(other.value is not None and other.value < right.value for other in wrong)
     assert [s.parts["unsaid"] < 0 for s in (right, *wrong)] == [False, False, True, True, True]
+
+
+def test_the_first_words_tell_what_is_asked_for(shop: Path) -> None:
+    pairs = [
+        ("which product has the highest price",
+         "SELECT name FROM product WHERE price = (SELECT MAX(price) FROM product)"),
+        ("which category has the highest stock",
+         "SELECT category FROM product WHERE stock = (SELECT MAX(stock) FROM product)"),
+        ("which product is in lamps", "SELECT name FROM product WHERE category = 'lamps'"),
+        ("which category has Sol lamp", "SELECT category FROM product WHERE name = 'Sol lamp'"),
+    ]  # fmt: skip
+    parts = Parts.learnt([(read(q, shop), sql) for q, sql in pairs], tables_of(shop))
+    name, category = (
+        f"SELECT {column} FROM product WHERE price = (SELECT MAX(price) FROM product)" for column in ("name", "category")
+    )
+    one, two = "which category has the product of the highest price", "which product of the category has the highest price"
+    of_one, of_two = ({q: parts.likelihood(q, read(text, shop)) for q in (name, category)} for text in (one, two))
+    assert {q: p["words"] for q, p in of_one.items()} == pytest.approx({q: p["words"] for q, p in of_two.items()})
+    assert of_one[category]["asked"] > of_one[name]["asked"]
+    assert of_two[name]["asked"] > of_two[category]["asked"]
 
 
 def test_what_has_no_parts_is_explained_by_nothing(shop: Path) -> None:
