@@ -267,10 +267,10 @@ def test_the_first_words_tell_what_is_asked_for(shop: Path) -> None:
         ("which category has Sol lamp", "SELECT category FROM product WHERE name = 'Sol lamp'"),
     ]  # fmt: skip
     parts = Parts.learnt([(read(q, shop), sql) for q, sql in pairs], tables_of(shop))
-    name, category = (
-        f"SELECT {column} FROM product WHERE price = (SELECT MAX(price) FROM product)" for column in ("name", "category")
-    )
-    one, two = "which category has the product of the highest price", "which product of the category has the highest price"
+    best = "FROM product WHERE price = (SELECT MAX(price) FROM product)"
+    name, category = f"SELECT name {best}", f"SELECT category {best}"
+    one = "which category has the product of the highest price"
+    two = "which product of the category has the highest price"
     of_one, of_two = ({q: parts.likelihood(q, read(text, shop)) for q in (name, category)} for text in (one, two))
     assert {q: p["words"] for q, p in of_one.items()} == pytest.approx({q: p["words"] for q, p in of_two.items()})
     assert of_one[category]["asked"] > of_one[name]["asked"]
