@@ -146,7 +146,8 @@ def plan(folder: Path, policy: Path, seed: int, options: argparse.Namespace) -> 
             *([lexicon] if options.compose else []), *cycle,
         ],
         "train": {"name": "trl/best-of-n", "start": "base", "options": {
-            "lora_rank": 0 if small else 8, "learning_rate": options.learning_rate, "epochs": options.epochs or (8 if small else 2),
+            "lora_rank": 0 if small else 8, "learning_rate": options.learning_rate,
+            "epochs": options.epochs or (8 if small else 2),
             "batch_size": 32 if small else 8, "max_examples": round(options.share * options.prompts),
             **({"dtype": "float32"} if small else {}),
         }},
