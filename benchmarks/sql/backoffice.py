@@ -121,7 +121,9 @@ def side_by_side(options: argparse.Namespace) -> None:
             report = tao_hub.sweep(session, asked, options.sizes, options.seeds)
         else:
             gold = options.gold / "prompts.jsonl.gz" if options.gold else None
-            report = tao_hub.comparison(session, asked, tao_hub.Ways(gold=gold, best_of=options.n))
+            training = {"epochs": 8} if gold else {}  # without variations, labels bear more of them
+            ways = tao_hub.Ways(gold=gold, best_of=options.n, options=training)
+            report = tao_hub.comparison(session, asked, ways)
     page = options.out / f"{options.what}.html"
     page.write_text(tao_hub.render_html(report.data), encoding="utf-8")
     kept = ("label", "split", "value", "low", "high", "n", "output_tokens", "latency_s")
