@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from .config import Plan
 from .guards import held_out
@@ -10,12 +11,15 @@ from .overlap import Known
 from .session import Session
 from .types import Candidate, Group
 
+VARIED = "varied_from"
+
 
 def varied(session: Session, plan: Plan, groups: Iterable[tuple[int, Group]]) -> Iterator[tuple[int, Group]]:
     """Each group, then groups of one candidate: variations of its best one, with its total (`Strategy.vary`).
 
-    A variation that repeats a prompt of a split that is measured, exactly or nearly, is left out; so is one that
-    repeats an input that was there already.
+    The prompt of a variation tells whose it is (`meta["varied_from"]`, the digest of that group's prompt): trainers count
+    it with its answer. A variation that repeats a prompt of a split that is measured, exactly or nearly, is left out;
+    so is one that repeats an input that was there already.
     """
     strategies = [(session.strategy(use.ref, plan.suite_ref)[0], use.n) for use in plan.vary]
     known = Known(held_out(session, plan)) if strategies else Known()
@@ -36,8 +40,9 @@ def varied(session: Session, plan: Plan, groups: Iterable[tuple[int, Group]]) ->
                     dropped += 1
                     continue
                 made += 1
-                one = Candidate(prompt.digest, answer)
-                yield row, Group(prompt.without_reference(), (one,), ({},), (group.totals[best],), ("",))
+                asked = replace(prompt.without_reference(), meta={**prompt.meta, VARIED: group.prompt.digest})
+                one = Candidate(asked.digest, answer)
+                yield row, Group(asked, (one,), ({},), (group.totals[best],), ("",))
     if strategies:
         told = f"{made} variations are learnt, too; {dropped} that repeat what is measured are not"
         session.progress.note(f"update · {told}")

@@ -473,7 +473,8 @@ def test_what_is_learnt_can_be_varied_and_never_repeats_what_is_measured(
 ) -> None:
     seen = SAME.replace(
         "CALLS.append(start)",
-        "groups = list(groups); CALLS.append([(g.prompt.text, g.candidates[g.best()].response) for g in groups])",
+        "groups = list(groups); CALLS.append([(g.prompt.text, g.candidates[g.best()].response) for g in groups]); "
+        "CALLS.append({g.prompt.text: (g.prompt.digest, g.prompt.meta.get('varied_from')) for g in groups})",
     )
     learner, point = site.add("learner", seen), site.add("varying", VARYING)
     common = {"candidates": [{"strategy": "direct", "n": 1}], "rounds": 1, "policy_options": {"template": "yes"},
@@ -485,9 +486,13 @@ def test_what_is_learnt_can_be_varied_and_never_repeats_what_is_measured(
         tune(session, varied)  # the same groups, but another update
         with pytest.raises(Exception, match="nothing/there"):
             tune(session, asked(data, **common, vary=[{"strategy": "nothing/there"}]))
-    without, more = learner.load().CALLS
+    without, _, more, known = learner.load().CALLS
     assert without == [(f"Is {i} a number?", "yes") for i in range(30)]
     assert [pair for pair in more if pair in without] == without
     assert [pair for pair in more if pair not in without] == [
         (f"Is {100 + i} a number?", f"yes Is {100 + i} a number?") for i in range(30)
     ]
+    for i in range(30):  # each tells whose variation it is
+        own, varies = known[f"Is {i} a number?"]
+        assert varies is None
+        assert known[f"Is {100 + i} a number?"][1] == own

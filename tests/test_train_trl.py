@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +197,24 @@ def test_low_scores_are_left_out_and_of_too_many_the_highest_stay_in_order() -> 
     assert {i for i in range(40) if i % 2} <= set(places)
     assert some.examples != choose(groups(), None, 24, 4).examples
     assert some.left_out == {"over max_examples": 16}
+
+
+def test_variations_are_learnt_where_their_answer_is_and_not_counted() -> None:
+    some = []
+    for group in groups()[:6]:
+        some.append(group)
+        for n in range(2):
+            meta = {"varied_from": group.prompt.digest}
+            asked = Prompt((Message("user", f"{group.prompt.text}, the other way {n}"),), meta=meta)
+            some.append(replace(group, prompt=asked))
+    every = choose(some, None, None, 0)
+    few = choose(some, None, 2, 0)
+    assert len(every.examples) == 18
+    assert len(few.examples) == 6
+    assert few.left_out == {"over max_examples": 4}
+    sources = [pair.messages[-1].content.split(",")[0] for pair in few.examples]
+    assert sources == sorted(sources, key=sources.index)
+    assert [sources.count(one) for one in dict.fromkeys(sources)] == [3, 3]
 
 
 def parted(i: int, record: Any, **parts: dict[str, float]) -> Group:

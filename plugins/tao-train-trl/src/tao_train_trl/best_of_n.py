@@ -28,7 +28,7 @@ class BestOfN(PolicyTrainer):
 
     class Options(TrainingOptions):
         min_score: float | None = Field(None, description="learn only from groups whose best total is at least this")
-        max_examples: int | None = Field(None, gt=0, description="most examples: those with the best totals")
+        max_examples: int | None = Field(None, gt=0, description="most answers: those with the best totals")
         min_parts: dict[str, float] = Field(
             {},
             description="reward's label, or label.field → least part: of an answer that is a JSON object only the "

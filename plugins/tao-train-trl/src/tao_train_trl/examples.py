@@ -55,7 +55,8 @@ def choose(
     null_parts: Mapping[str, float] | None = None,
 ) -> Learned:
     """The best candidate of each group whose total is at least `min_score`; of these the `most` with the highest
-    totals, in the order of their groups (of equals, a seeded draw).
+    totals, in the order of their groups (of equals, a seeded draw). Variations of an answer (`[[vary]]`) are learnt
+    where it is, and not counted.
 
     With `min_parts` (reward → least part) only the sure fields of an answer are learnt (see `sure_fields`),
     and the `most` are those with the most sure fields, then with the highest totals. Groups that none of its rewards
@@ -64,6 +65,7 @@ def choose(
     """
     chosen = Learned()
     ranks: list[tuple[int, float]] = []
+    origins: list[tuple[str, bool]] = []  # of each example: the digest of the prompt it is of, and whether it varies it
     learnt = held = heard = 0
     judged = {name for key in min_parts or {} for name in (key, key.rpartition(".")[0])}
     for group in groups:
@@ -89,6 +91,8 @@ def choose(
                 continue
             unsure = tuple(span for name, span in fields.items() if name not in names)
         ranks.append((sure, total.value if total is not None and total.value is not None else 0.0))
+        origin = group.prompt.meta.get("varied_from")
+        origins.append((origin or group.prompt.digest, bool(origin)))
         chosen.examples.append(Pair(group.prompt.messages, response, unsure))
     if not chosen.examples:
         raise ValueError(nothing(chosen))
@@ -96,12 +100,13 @@ def choose(
         raise ValueError(f"min_parts: {', '.join(min_parts)}: no candidate has a score of a reward with such a label")
     if min_parts:
         chosen.seen["fields"] = {"all": held, "sure": learnt}
-    if most is not None and len(chosen.examples) > most:
+    own = [i for i, (_, varies) in enumerate(origins) if not varies]
+    if most is not None and len(own) > most:
         draw = random.Random(seed)
-        ranked = sorted(range(len(ranks)), key=lambda i: (-ranks[i][0], -ranks[i][1], draw.random()))
-        kept = sorted(ranked[:most])
-        chosen.left_out["over max_examples"] = len(chosen.examples) - most
-        chosen.examples = [chosen.examples[i] for i in kept]
+        ranked = sorted(own, key=lambda i: (-ranks[i][0], -ranks[i][1], draw.random()))
+        kept = {origins[i][0] for i in ranked[:most]}
+        chosen.left_out["over max_examples"] = len(own) - most
+        chosen.examples = [pair for pair, (origin, _) in zip(chosen.examples, origins) if origin in kept]
     return chosen
 
 
