@@ -17,9 +17,9 @@ VARIED = "varied_from"
 def varied(session: Session, plan: Plan, groups: Iterable[tuple[int, Group]]) -> Iterator[tuple[int, Group]]:
     """Each group, then groups of one candidate: variations of its best one, with its total (`Strategy.vary`).
 
-    The prompt of a variation tells whose it is (`meta["varied_from"]`, the digest of that group's prompt): trainers count
-    it with its answer. A variation that repeats a prompt of a split that is measured, exactly or nearly, is left out;
-    so is one that repeats an input that was there already.
+    The prompt of a variation tells whose it is (`meta["varied_from"]`, the digest of that group's prompt): trainers
+    count it with its answer. A variation that repeats a prompt of a split that is measured, exactly or nearly, is left
+    out; so is one that repeats an input that was there already.
     """
     strategies = [(session.strategy(use.ref, plan.suite_ref)[0], use.n) for use in plan.vary]
     known = Known(held_out(session, plan)) if strategies else Known()
