@@ -43,7 +43,7 @@ def main() -> None:
             start = session.policy(session.hub.policy(plan.policy, plan.policy_options))
             policy = supervised(session, plan, labelled, start, {"epochs": given.epochs})
             history, name = History(session.store), f"supervised-{given.labels}-{given.epochs:g}-s{seed}"
-            run = history.begin(name, plan.as_dict(), "", describe(session.hub))["id"]
+            run = history.begin(name, plan.as_dict(), "", describe(session.hub))
             for use in plan.measured:
                 done = tao_hub.evaluate(
                     session, plan.suite_ref, use.split, policy, run=run, label="supervised", limit=use.limit,

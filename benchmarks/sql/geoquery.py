@@ -122,6 +122,7 @@ def way_back(folder: Path, out: Path, seed: int, copies: int) -> tao_hub.Ref:
 
 def plan(folder: Path, policy: Path, seed: int, options: argparse.Namespace) -> tao_hub.Plan:
     small, cycle = not options.lora, []
+    vary = options.vary if options.vary is not None else 3 if small else 0
     if options.cycle_weight:
         found = way_back(folder, options.out, 0, options.copies or 60)
         cycle = [{"name": found.name, "label": "cycle", "weight": options.cycle_weight, "options": found.options}]
@@ -138,7 +139,7 @@ def plan(folder: Path, policy: Path, seed: int, options: argparse.Namespace) -> 
         "combine": [
             *([{"strategy": "sql/compose", **own}] if options.compose else []), {"strategy": "sql/repair"},
         ],
-        "vary": [{"strategy": "sql/values", "n": options.vary}] if options.vary else [],
+        "vary": [{"strategy": "sql/values", "n": vary}] if vary else [],
         "rewards": [
             {"name": "sql/executes", "label": "executes", "gate": 1.0, "options": reads},
             {"name": "sql/consistency", "label": "consistency", "options": reads},
@@ -146,8 +147,8 @@ def plan(folder: Path, policy: Path, seed: int, options: argparse.Namespace) -> 
             *([lexicon] if options.compose else []), *cycle,
         ],
         "train": {"name": "trl/best-of-n", "start": "base", "options": {
-            "lora_rank": 0 if small else 8, "learning_rate": options.learning_rate,
-            "epochs": options.epochs or (8 if small else 2),
+            "lora_rank": 0 if small else 8, "learning_rate": options.learning_rate or (2e-3 if small else 5e-4),
+            "epochs": options.epochs or (12 if small else 2),
             "batch_size": 32 if small else 8, "max_examples": round(options.share * options.prompts),
             **({"dtype": "float32"} if small else {}),
         }},
@@ -194,18 +195,20 @@ def main() -> None:
     parser.add_argument("--labels", type=int, default=150)
     parser.add_argument("--prompts", type=int, default=1500)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--n", type=int, default=12)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--n", type=int, default=6)
     parser.add_argument("--epochs", type=float)
-    parser.add_argument("--learning-rate", type=float, default=5e-4)
-    parser.add_argument("--share", type=float, default=0.65, help="of the prompts that are learnt from, the surest")
+    parser.add_argument("--learning-rate", type=float)
+    parser.add_argument("--share", type=float, default=1.0, help="of the prompts that are learnt from, the surest")
     parser.add_argument("--schema-weight", type=float, default=2.0)
     parser.add_argument(
         "--compose", action=argparse.BooleanOptionalAction, default=True,
         help="the labelled pairs' parts make candidates and rewards, too",
     )
     parser.add_argument("--lexicon-weight", type=float, default=1.0, help="of sql/lexicon, with --compose")
-    parser.add_argument("--vary", type=int, default=0, help="variations of each answer that is learnt")
+    parser.add_argument(
+        "--vary", type=int, help="variations of each answer that is learnt (default: 3, of an adapter 0)"
+    )
     parser.add_argument("--cycle-weight", type=float, default=0.0, help="of cycle/back-translation (0: without)")
     parser.add_argument("--copies", type=int, help="of each labelled pair, with other values (default: 60; adapter: 2)")
     parser.add_argument("--lora", action="store_true", help="tune SmolLM2 with its adapter")
