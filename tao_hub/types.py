@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+VARIED_FROM = "varied_from"  # in a prompt's meta: whose variation it is
+
 
 def canonical_json(value: Any) -> str:
     """Return `value` as JSON with sorted keys and no spaces, so that equal values have equal text.
@@ -70,6 +72,11 @@ class Prompt:
     def text(self) -> str:
         """The input itself: the content of the last user message ("" if there is none)."""
         return next((m.content for m in reversed(self.messages) if m.role == "user"), "")
+
+    @property
+    def varied_from(self) -> str:
+        """Digest of the prompt that this one is a variation of (`Strategy.vary`); "" if it is none."""
+        return str(self.meta.get(VARIED_FROM, ""))
 
     def without_reference(self) -> Prompt:
         return self if self.reference is None else replace(self, reference=None)

@@ -9,15 +9,13 @@ from .config import Plan
 from .guards import held_out
 from .overlap import Known
 from .session import Session
-from .types import Candidate, Group
-
-VARIED = "varied_from"
+from .types import VARIED_FROM, Candidate, Group
 
 
 def varied(session: Session, plan: Plan, groups: Iterable[tuple[int, Group]]) -> Iterator[tuple[int, Group]]:
     """Each group, then groups of one candidate: variations of its best one, with its total (`Strategy.vary`).
 
-    The prompt of a variation tells whose it is (`meta["varied_from"]`, the digest of that group's prompt): trainers
+    The prompt of a variation tells whose it is (`Prompt.varied_from`, the digest of that group's prompt): trainers
     count it with its answer. A variation that repeats a prompt of a split that is measured, exactly or nearly, is left
     out; so is one that repeats an input that was there already.
     """
@@ -40,7 +38,7 @@ def varied(session: Session, plan: Plan, groups: Iterable[tuple[int, Group]]) ->
                     dropped += 1
                     continue
                 made += 1
-                asked = replace(prompt.without_reference(), meta={**prompt.meta, VARIED: group.prompt.digest})
+                asked = replace(prompt.without_reference(), meta={**prompt.meta, VARIED_FROM: group.prompt.digest})
                 one = Candidate(asked.digest, answer)
                 yield row, Group(asked, (one,), ({},), (group.totals[best],), ("",))
     if strategies:

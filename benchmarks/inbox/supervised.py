@@ -19,6 +19,7 @@ from tao_demo import quickstart
 import tao_hub
 from tao_hub.environment import describe
 from tao_hub.history import History
+from tao_hub.loop import measure
 from tao_hub.ways import supervised
 
 
@@ -44,14 +45,13 @@ def main() -> None:
             policy = supervised(session, plan, labelled, start, {"epochs": given.epochs})
             history, name = History(session.store), f"supervised-{given.labels}-{given.epochs:g}-s{seed}"
             run = history.begin(name, plan.as_dict(), "", describe(session.hub))
-            for use in plan.measured:
-                done = tao_hub.evaluate(
-                    session, plan.suite_ref, use.split, policy, run=run, label="supervised", limit=use.limit,
-                    max_tokens=plan.max_tokens,
-                )  # fmt: skip
-                values = [item["value"] or 0.0 for item in history.eval_items(done.row)]
-                level = {"exact": round(sum(values) / len(values), 4), "n": len(values)}
-                print(json.dumps({"seed": seed, "labels": len(labelled), "split": use.split, **level}), flush=True)
+            for done in measure(session, plan, run, policy, "supervised", 0, plan.measured):
+                values = [item["value"] for item in history.eval_items(done.row)]
+                level = {
+                    "exact": round(sum(v or 0.0 for v in values) / len(values), 4), "n": len(values),
+                    "unscored": values.count(None),
+                }  # fmt: skip
+                print(json.dumps({"seed": seed, "labels": len(labelled), "split": done.split, **level}), flush=True)
 
 
 if __name__ == "__main__":

@@ -91,7 +91,7 @@ def choose(
                 continue
             unsure = tuple(span for name, span in fields.items() if name not in names)
         ranks.append((sure, total.value if total is not None and total.value is not None else 0.0))
-        origin = group.prompt.meta.get("varied_from")
+        origin = group.prompt.varied_from
         origins.append((origin or group.prompt.digest, bool(origin)))
         chosen.examples.append(Pair(group.prompt.messages, response, unsure))
     if not chosen.examples:
