@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from .nested import Lookup, alike, lookup_of
 from .sketch import Condition, Slot
 from .tables import Column, Link, Tables, quoted
 
-MOST = 2000  # conditions that are thought of, in all: a large schema has many columns of a kind
+MOST = 4000  # conditions that are thought of, in all: a large schema has many columns of a kind
+DEPTH = 2  # lookups in lookups that are thought of
 _WITHOUT = re.compile(r"(\w+)\.(\w+) NOT IN \(SELECT (\w+) FROM (\w+)( WHERE \3 IS NOT NULL)?\)")
 
 
@@ -36,10 +38,14 @@ class Widened:
 
 
 def taken_apart(condition: Condition, tables: Tables) -> Widened:
-    """The condition, its pattern and its column; of `without` any of a child table, that table."""
+    """The condition, its pattern and its column; of `without` any of a child table, that table; of a lookup, where it
+    looks, and what its inner condition is made of."""
     link, nulls = _without(condition, tables)
     if link is not None:
         return Widened(condition, (condition, Pattern(f"without{nulls}"), ("table", 0, link.child.casefold())))
+    inside = looked_up(condition, tables)
+    if inside is not None:
+        return Widened(condition, (condition, inside[0].tail, *taken_apart(inside[1], tables).parts))
     found = _pattern(condition)
     if found is None:
         return Widened(condition, (condition,))
@@ -48,13 +54,51 @@ def taken_apart(condition: Condition, tables: Tables) -> Widened:
 
 
 def widened(conditions: Iterable[Condition], tables: Tables) -> dict[Condition, Widened]:
-    """The conditions first, then those that their patterns make of other columns of the same kind."""
+    """The conditions first, then those inside them, those that their patterns make of other columns of the same kind,
+    and lookups like theirs around all these."""
     known = {c: taken_apart(c, tables) for c in conditions}
-    for other in itertools.chain.from_iterable(_others(condition, tables) for condition in list(known)):
+    lookups = lookups_of(known, tables)
+    known |= {c: taken_apart(c, tables) for _, c in lookups if c not in known}
+    made = itertools.chain.from_iterable(_others(condition, tables) for condition in list(known))
+    for other in itertools.chain(made, _around(known, [lookup for lookup, _ in lookups])):
         if len(known) >= MOST:
             break
         known.setdefault(other, taken_apart(other, tables))
     return known
+
+
+def lookups_of(conditions: Iterable[Condition], tables: Tables) -> list[tuple[Lookup, Condition]]:
+    """All lookups in conditions, with their inner conditions."""
+    found = []
+    for condition in conditions:
+        inside = looked_up(condition, tables)
+        while inside is not None:
+            found.append(inside)
+            inside = looked_up(inside[1], tables)
+    return found
+
+
+def looked_up(condition: Condition, tables: Tables) -> tuple[Lookup, Condition] | None:
+    """The lookup that the condition is, and its inner condition."""
+    names = {t.casefold(): tuple(c.name.casefold() for c in table.columns) for t, table in tables.tables.items()}
+    found = lookup_of(condition.sql, names)
+    return None if found is None else (found, replace(condition, table=found.tail.table, sql=found.inner))
+
+
+def _around(known: Mapping[Condition, Any], lookups: Sequence[Lookup]) -> Iterator[Condition]:
+    """Lookups where these look, from columns like theirs: around all known conditions, then around what that gave."""
+    classes = alike(lookups)
+    ways = dict.fromkeys((own, k.tail) for k in lookups for own in sorted(classes[k.own]))
+    inner = [condition for condition in known if condition.table]
+    for _ in range(DEPTH):
+        made = []
+        for (own, tail), condition in itertools.product(ways, inner):
+            looked = (tail.table, tail.column)
+            itself = condition.sql.startswith(f"{quoted(looked[0])}.{quoted(looked[1])} = ")  # no lookup: it is known
+            if condition.table == tail.table and own != looked and not itself:
+                made.append(replace(condition, table=own[0], sql=Lookup(own, tail, condition.sql).sql))
+                yield made[-1]
+        inner = made
 
 
 def _others(condition: Condition, tables: Tables) -> Iterator[Condition]:

@@ -52,6 +52,7 @@ def _denies(tree: exp.Expression) -> bool:
 _HIGH = r"highest|largest|biggest|maximum|max|greatest|longest|tallest|oldest|latest|heaviest|top|(?<!at )most|best"
 _LOW = r"lowest|smallest|minimum|min|shortest|youngest|earliest|cheapest|fewest|lightest|(?<!at )least|worst"
 _ANY = rf"{_HIGH}|{_LOW}|\w+est|first|last|more|less|common|popular|often"
+SUPERLATIVES = {"<most>": _words(_HIGH), "<least>": _words(_LOW)}
 CUES = (
     Cue("average", _words("average|mean|avg"), _node(exp.Avg), _words("average|mean|avg|typical|usual")),
     Cue(

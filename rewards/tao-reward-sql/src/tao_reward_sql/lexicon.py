@@ -7,6 +7,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .cues import SUPERLATIVES
 from .linking import Asked, stem
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ Part = Hashable
 class Told:
     """A question's words without case and endings; a value of the data reads <text>, a number <number>."""
 
-    words: tuple[str, ...]  # each once
+    words: tuple[str, ...]  # each once; then <most>, <least> where one of them is a superlative
     first: tuple[str, ...]  # those that it begins with, each once
     around: Mapping[str, tuple[tuple[str, str], ...]]  # value or number → the words before and after, where it stands
 
@@ -47,6 +48,7 @@ def told_by(asked: Asked) -> Told:
         if value:
             around.setdefault(value, []).append((before, after))
     first = tuple(dict.fromkeys(words[:FIRST]))
+    words += [kind for kind, pattern in SUPERLATIVES.items() if pattern.search(asked.text)]
     return Told(tuple(dict.fromkeys(words)), first, {v: tuple(pairs) for v, pairs in around.items()})
 
 

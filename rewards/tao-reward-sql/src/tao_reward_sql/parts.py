@@ -11,10 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .conditions import Pattern, taken_apart, widened
+from .chances import Chances
+from .conditions import Pattern, lookups_of, taken_apart, widened
 from .frames import Frame
-from .lexicon import NOTHING, Lexicon, Told, told_by
+from .lexicon import Lexicon, Told, told_by
 from .linking import Asked, stem
+from .nested import alike
 from .places import Places
 from .sketch import Condition, Joins, Outline, Sketch, Slot, Tables, query_of, sketch_of
 from .tables import Link, quoted
@@ -27,7 +29,6 @@ FRAMES = 80  # of a question that are looked at with all sets of conditions: tho
 WHOLE = 400  # combinations of a question that are written out
 MOST_CONDITIONS, MOST_COLUMNS = 3, 6
 FREE, HELD = 6, 12  # conditions without constants, and with some, that are thought of
-RARE = 0.1  # how often a condition that no example has counts as seen
 KNOWN = 5000  # outlines with tables and columns that are thought of at all: the most probable
 FREEDOM = {1: 6, 2: 6, 3: 4, 4: 4}  # columns that are thought of in a place of an outline with so many; more: none
 WEIGHT = 1.0  # of log p(words | parts) beside log p(parts)
@@ -52,21 +53,23 @@ class Parts:
 
     def __init__(
         self, sketches: Sequence[Sketch], lexicon: Lexicon, openings: Lexicon, places: Places, joins: Joins,
-        schema: Schema,
+        schema: Schema, said: Counter[str], used: Counter[str],
     ) -> None:  # fmt: skip
         self.lexicon, self.openings, self.places = lexicon, openings, places
         self.joins, self.schema, self.total = joins, schema, len(sketches)
+        self.said, self.used = said, used  # values of questions, and those that their queries have
         self.tables = _columns(schema)
         self.outlines = Counter(s.outline for s in sketches)
         self.together = Counter((s.outline, s.tables) for s in sketches)
-        self.mains = Counter(s.tables for s in sketches)
+        self.mains: Counter[tuple[str, ...]] = Counter(s.tables for s in sketches)
         self.columns = Counter(
             (role, s.tables[owner], name)
             for s in sketches for role, owner, name in zip(s.outline.roles, s.outline.owners, s.columns)
         )  # fmt: skip
         self.conditions = Counter(c for s in sketches for c in s.conditions)
         self.usable = widened(self.conditions, schema)
-        self.of_table = Counter(c.table for s in sketches for c in s.conditions)
+        self.alike = alike(lookup for lookup, _ in lookups_of(self.conditions, schema))
+        self.chances = Chances((c for s in sketches for c in s.conditions), schema)
         self.own = Counter(c.table == s.tables[0] for s in sketches for c in s.conditions)
         self.sizes = Counter(len(s.conditions) for s in sketches)
         self.patterns: Counter[Any] = Counter()
@@ -80,6 +83,8 @@ class Parts:
         self.frames = heapq.nlargest(KNOWN, self._frames(), key=lambda frame: frame.prior)
         self.spoken = lexicon.counts([frame.parts for frame in self.frames])
         self.opened = openings.counts([frame.asked for frame in self.frames])
+        self.held = lexicon.counts([w.parts for w in self.usable.values()])
+        self.rows = {c: i for i, c in enumerate(self.usable)}
 
     @classmethod
     def learnt(cls, pairs: Iterable[tuple[Asked, str]], schema: Schema) -> Parts:
@@ -88,12 +93,15 @@ class Parts:
         joins = {frozenset((k.parent.casefold(), k.child.casefold())):
                  _joined(k) for k in schema.links}  # fmt: skip
         sketches, told, opened, places = [], [*_names(_columns(schema))], [], []
+        said, used = Counter[str](), Counter[str]()
         for asked, sql in pairs:
             found = sketch_of(sql, asked, _columns(schema))
             if found is not None:
                 sketch, on = found
                 joins.update(on)
                 sketches.append(sketch)
+                said.update(value.casefold() for value in asked.said)
+                used.update({text.casefold() for text in sketch.constants} & {v.casefold() for v in asked.said})
                 held = [part for c in sketch.conditions for part in taken_apart(c, schema).parts]
                 question = told_by(asked)
                 told.append((question.words, [*Frame.of(sketch).parts, *held]))
@@ -102,7 +110,7 @@ class Parts:
                     places += [(keys, pair) for pair in question.around.get(value, ())[:1]]
         if not sketches:
             raise ValueError("none of the examples is a query that can be taken apart (one SELECT from plain tables)")
-        return cls(sketches, Lexicon.learnt(told), Lexicon.learnt(opened), Places(places), joins, schema)
+        return cls(sketches, Lexicon.learnt(told), Lexicon.learnt(opened), Places(places), joins, schema, said, used)
 
     def queries(self, asked: Asked) -> Iterator[tuple[str, float]]:
         """(query, log p(words, parts) up to a constant), the most probable first, each query once."""
@@ -127,7 +135,7 @@ class Parts:
         more, sizes = rows[places].sum(1), counts[places].sum(1)  # (sets, words), (sets,)
         priors = np.array([s.prior for s in sets])
         joined = {main: self._joined(main, sets) for main in {self.frames[i].tables[0] for i in best}}
-        unsaid = {n: _unsaid(n, sets, asked) for n in {self.frames[i].outline.numbers for i in best}}
+        unsaid = {n: self._unsaid(n, sets, asked) for n in {self.frames[i].outline.numbers for i in best}}
         numbers = {o: self._numbers(o, sets, asked, told) for o in {self.frames[i].outline for i in best}}
         owns = [_own(self.usable[c].parts) for c in held]
         totals = np.stack([
@@ -165,7 +173,7 @@ class Parts:
             around = sum(self.places.gain(keys, value, question) for keys, value in _constants(sketch, self.schema))
         words = np.log(self.lexicon.of(question.words)[parts].mean(0))
         first = np.log(self.openings.of(question.first)[shown].mean(0))
-        unsaid = -UNSAID * len(asked.missed(constants))
+        unsaid = -UNSAID * sum(map(self._matters, asked.missed(constants)))
         told = {
             "words": WEIGHT * float(words.sum()), "asked": ASKED * float(first.sum()), "parts": prior,
             "around": AROUND * around, "unsaid": unsaid,
@@ -182,7 +190,7 @@ class Parts:
             told += dict(self._likely(role, sketch.tables[owner])[:MOST_COLUMNS]).get(name, UNLIKELY)
         told += math.log((self.sizes[len(sketch.conditions)] + 0.2) / (self.total + 1))
         for condition in sketch.conditions:
-            known = math.log((self.conditions[condition] + RARE) / (self.of_table[condition.table] + 1))
+            known = self.chances.log(condition)
             own = self.own[condition.table == main] + 0.5
             told += known + math.log(own / (sum(self.own.values()) + 1))
             pattern, column = _own(taken_apart(condition, self.schema).parts)
@@ -236,10 +244,10 @@ class Parts:
     def _frames(self) -> Iterator[Frame]:
         """All outlines with all tables that outlines of as many tables were seen with, and likely columns."""
         for outline, count in self.outlines.items():
-            for tables in self.mains:
+            for tables in {**self.mains, **dict.fromkeys((name,) for name in self.tables)}:
                 if len(tables) != outline.tables:
                     continue
-                seen = self.together[outline, tables] + 0.5 * self.mains[tables] / self.total
+                seen = self.together[outline, tables] + 0.5 * (self.mains[tables] + 0.1) / self.total
                 prior = math.log(count / self.total) + math.log(seen / (count + 0.5))
                 choices = [
                     self._likely(role, tables[owner])[: FREEDOM.get(len(outline.roles), 1)]
@@ -249,6 +257,33 @@ class Parts:
                     names = tuple(name for name, _ in picked)
                     if len(set(zip(outline.owners, names))) == len(names):
                         yield Frame(outline, tables, names, prior + sum(cost for _, cost in picked))
+
+    def _unsaid(self, numbers: int, sets: Sequence[Filled], asked: Asked) -> np.ndarray:
+        """How many of the question's values are used nowhere; inf where an outline's `numbers` find none."""
+        import numpy as np
+
+        matters = {value: self._matters(value) for value in (*(m.value for m in asked.mentions), *asked.counted)}
+        whole = sum(map(self._matters, (*(m.value for m in asked.mentions), *asked.counted))) - numbers
+        left = np.array([whole - sum(matters[v] for v in chosen.constants) for chosen in sets], dtype=float)
+        if numbers:
+            counted = [sum(value not in chosen.constants for value in asked.counted) for chosen in sets]
+            left[np.array(counted) < numbers] = math.inf
+        return left
+
+    def _fits(self, slot: Slot, value: str, asked: Asked) -> bool:
+        if slot.number:
+            return value in asked.counted
+        own = (slot.table, slot.column)
+        columns = self.alike.get(own, {own})
+        return any(
+            m.value == value and any((t.casefold(), c.casefold()) in columns for t, c in m.columns)
+            for m in asked.mentions
+        )
+
+    def _matters(self, value: str) -> float:
+        """How much a value of the question asks to be used, at most 1: less where examples that say it do not."""
+        said, used = self.said[value.casefold()], self.used[value.casefold()]
+        return (used + 1) / (said + 1)
 
     def _likely(self, role: str, table: str) -> list[tuple[str, float]]:
         """Columns of a table in a role, with log p."""
@@ -279,18 +314,21 @@ class Parts:
 
         values = [*(m.value for m in asked.mentions), *asked.counted]
         ways: dict[Condition, list[tuple[tuple[str, ...], float]]] = {}
+        alike: dict[tuple[Slot, ...], list[tuple[str, ...]]] = {}
         for condition in self.usable:
-            fitting = [[v for v in values if _fits(slot, v, asked)] for slot in condition.slots]
-            some = [way for way in itertools.product(*fitting) if len(set(way)) == len(way)]
+            if condition.slots not in alike:
+                fitting = [[v for v in values if self._fits(slot, v, asked)] for slot in condition.slots]
+                alike[condition.slots] = [w for w in itertools.product(*fitting) if len(set(w)) == len(w)]
+            some = alike[condition.slots]
             keys = [_keys(condition, i, self.usable[condition].parts) for i in range(len(condition.slots))]
             ways[condition] = [
                 (way, AROUND * sum(self.places.gain(k, v, told) for k, v in zip(keys, way))) for way in some
             ]
         able = [c for c in self.usable if ways[c] and c.table in reach]
-        nothing = table[self.lexicon.parts[NOTHING]]
-        costs = {c: math.log((self.conditions[c] + RARE) / (self.of_table[c.table] + 1)) for c in able}
-        gain = {c: costs[c] + WEIGHT * float(np.log((nothing + table[rows].sum(0)) / (1 + len(rows))).sum())
-                + max(around for _, around in ways[c]) for c in able for rows in [self._places(c)]}  # fmt: skip
+        costs = {c: self.chances.log(c) for c in able}
+        held = [self.rows[c] for c in able]
+        words = WEIGHT * np.log((self.held[held] @ table) / self.held[held].sum(1, keepdims=True)).sum(1)
+        gain = {c: costs[c] + float(said) + max(around for _, around in ways[c]) for c, said in zip(able, words)}
         ranked = sorted(able, key=lambda c: -gain[c] - reach[c.table])
         best = {*[c for c in ranked if c.slots][:HELD], *[c for c in ranked if not c.slots][:FREE]}
         usable = [c for c in able if c in best]  # in one order in all queries
@@ -338,18 +376,6 @@ def _constants(sketch: Sketch, schema: Schema) -> Iterator[tuple[list[Any], str]
             yield _keys(condition, slot, parts), next(texts)
 
 
-def _unsaid(numbers: int, sets: Sequence[Filled], asked: Asked) -> np.ndarray:
-    """How many of the question's values are used nowhere; inf where an outline's `numbers` find none."""
-    import numpy as np
-
-    whole = len(asked.mentions) + len(asked.counted) - numbers
-    left = np.array([whole - len(chosen.constants) for chosen in sets], dtype=float)
-    if numbers:
-        counted = [sum(value not in chosen.constants for value in asked.counted) for chosen in sets]
-        left[np.array(counted) < numbers] = math.inf
-    return left
-
-
 def _joined(link: Link) -> str:
     parent, key, child, column = (quoted(n.casefold()) for n in (link.parent, link.key, link.child, link.column))
     return f"{parent}.{key} = {child}.{column}"
@@ -358,15 +384,6 @@ def _joined(link: Link) -> str:
 def _columns(schema: Schema) -> Tables:
     """Columns by table, in lower case."""
     return {t.casefold(): tuple(c.name.casefold() for c in table.columns) for t, table in schema.tables.items()}
-
-
-def _fits(slot: Slot, value: str, asked: Asked) -> bool:
-    if slot.number:
-        return value in asked.counted
-    return any(
-        m.value == value and any((t.casefold(), c.casefold()) == (slot.table, slot.column) for t, c in m.columns)
-        for m in asked.mentions
-    )
 
 
 def _names(tables: Tables) -> Iterator[tuple[list[str], list[Any]]]:

@@ -10,6 +10,7 @@ from sqlglot import exp
 
 from .gate import NotAQuery, parse
 from .linking import Asked
+from .nested import mark_extremes, put_alike, spelt_out
 from .repair import written
 from .tables import quoted
 
@@ -80,7 +81,8 @@ def sketch_of(sql: str, asked: Asked, tables: Tables) -> tuple[Sketch, dict[froz
         return None
     names = list(joined)
     kept, apart = _parts_of_where(tree, names)
-    conditions = [_condition(part, asked, sql) for part in apart]
+    mark_extremes(tree, apart)
+    conditions = [_condition(part, asked, sql, tables) for part in apart]
     outside = {c.table for c in _own_columns(tree) if not _inside(c, exp.Where, tree)}
     outside |= {c.table for part in kept for c in part.find_all(exp.Column)}
     implied = {c.table for c, _ in conditions} - outside - {names[0]}
@@ -162,7 +164,7 @@ def _parts_of_where(tree: exp.Select, names: Sequence[str]) -> tuple[list[exp.Ex
     return kept, apart
 
 
-def _condition(part: exp.Expression, asked: Asked, sql: str) -> tuple[Condition, list[str]]:
+def _condition(part: exp.Expression, asked: Asked, sql: str, tables: Tables) -> tuple[Condition, list[str]]:
     """The condition with marks for the constants that stand in the question, and these."""
     owner = next((c.table for c in part.find_all(exp.Column) if c.table), "")
     copy, slots, texts = part.copy(), list[Slot](), list[str]()
@@ -175,13 +177,20 @@ def _condition(part: exp.Expression, asked: Asked, sql: str) -> tuple[Condition,
         beside = literal.parent.find(exp.Column) if literal.parent is not None else None
         slot = Slot()
         if mention is not None and beside is not None:
-            inner = next((t for t, c in mention.columns if c.casefold() == beside.name.casefold()), "")
-            slot = Slot((beside.table or inner).casefold(), beside.name.casefold())
+            held = next((t for t, c in mention.columns if c.casefold() == beside.name.casefold()), "")
+            slot = Slot((beside.table or _only_table(beside) or held).casefold(), beside.name.casefold())
         mark = f"constant_{len(slots)}_"
         slots.append(slot)
         texts.append(text)
         literal.replace(exp.Literal.string(mark) if literal.is_string else exp.column(mark))
-    return Condition(owner, written(copy, sql), tuple(slots)), texts
+    return Condition(owner, put_alike(written(copy, sql), tables), tuple(slots)), texts
+
+
+def _only_table(column: exp.Column) -> str:
+    """The table of a query with one."""
+    select = column.parent_select
+    source = select.args.get("from_") if select is not None and not select.args.get("joins") else None
+    return source.this.name.casefold() if source is not None else ""
 
 
 def _outline(
@@ -248,9 +257,9 @@ def query_of(sketch: Sketch, joins: Joins) -> str | None:
             return name if single else f"{quoted(owner)}.{name}"
         return MARK.sub(mark, text)
 
+    texts = [put(c.sql, [next(constants) for _ in c.slots]) for c in sketch.conditions]
     where = []
-    for condition in sketch.conditions:
-        text = put(condition.sql, [next(constants) for _ in condition.slots])
+    for condition, text in zip(sketch.conditions, spelt_out([(c.table, t) for c, t in zip(sketch.conditions, texts)])):
         own = rf"(?<![\w.'\"]){re.escape(quoted(condition.table))}\.(?=[\w\"])"
         where.append(re.sub(own, "", text) if single else text)
     where += [put(text, numbers) for text in sketch.outline.where]

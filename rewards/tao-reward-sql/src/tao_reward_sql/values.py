@@ -62,7 +62,8 @@ class Values:
         for length in range(min(self.longest, len(words)), 0, -1):
             for first in range(len(words) - length + 1):
                 places = range(first, first + length)
-                there = self.known.get(tuple(folded[first : first + length]))
+                phrase = tuple(folded[first : first + length])
+                there = None if self._names_its_kind(phrase) else self.known.get(phrase)
                 said = question[words[first].start() : words[places[-1]].end()]
                 if there is None or not taken.isdisjoint(places) or not _meant(said, there[0][0]):
                     continue
@@ -70,6 +71,10 @@ class Values:
                 columns = tuple(sorted({column for _, column in there}))
                 found.append(Mention(words[first].start(), words[places[-1]].end(), there[0][0], columns))
         return sorted(found, key=lambda m: m.start)
+
+    def _names_its_kind(self, phrase: tuple[str, ...]) -> bool:
+        """Whether the last word only says what the others are: "ohio river" where the table `river` has an "ohio"."""
+        return any(table.casefold() == phrase[-1] for _, (table, _) in self.known.get(phrase[:-1], ()))
 
 
 def _meant(said: str, value: str) -> bool:
