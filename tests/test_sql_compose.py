@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from tao_demo.office.suite import Backoffice, database
 from tao_reward_sql.compose import Compose, LexiconReward
+from tao_reward_sql.conditions import MOST
 from tao_reward_sql.databases import columns_of
 from tao_reward_sql.gate import parse
 from tao_reward_sql.lexicon import NOTHING, Lexicon, told_by
@@ -172,7 +173,7 @@ def test_a_large_schema_is_thought_of_within_bounds(tmp_path: Path) -> None:
     pairs = [("average sizeb of partaa per kinda", of_four.format("partaa")),
              ("How many partab with sizeb over 2?", "SELECT COUNT(*) FROM partab WHERE sizeb > 2")]  # fmt: skip
     parts = Parts.learnt([(read(question, file), sql) for question, sql in pairs], tables_of(file))
-    assert len(parts.usable) <= 2000
+    assert len(parts.usable) <= MOST
     assert len(parts.frames) <= 5000
     asked = read("How many partab with sized over 7?", file)
     assert "SELECT COUNT(*) FROM partab WHERE sized > 7" in [sql for sql, _ in islice(parts.queries(asked), 5)]

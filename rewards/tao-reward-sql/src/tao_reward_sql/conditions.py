@@ -60,7 +60,7 @@ def widened(conditions: Iterable[Condition], tables: Tables) -> dict[Condition, 
     lookups = lookups_of(known, tables)
     known |= {c: taken_apart(c, tables) for _, c in lookups if c not in known}
     made = itertools.chain.from_iterable(_others(condition, tables) for condition in list(known))
-    for other in itertools.chain(made, _around(known, [lookup for lookup, _ in lookups])):
+    for other in itertools.chain(made, _around(known, [lookup for lookup, _ in lookups], tables.links)):
         if len(known) >= MOST:
             break
         known.setdefault(other, taken_apart(other, tables))
@@ -85,9 +85,11 @@ def looked_up(condition: Condition, tables: Tables) -> tuple[Lookup, Condition] 
     return None if found is None else (found, replace(condition, table=found.tail.table, sql=found.inner))
 
 
-def _around(known: Mapping[Condition, Any], lookups: Sequence[Lookup]) -> Iterator[Condition]:
+def _around(
+    known: Mapping[Condition, Any], lookups: Sequence[Lookup], links: Iterable[Link]
+) -> Iterator[Condition]:
     """Lookups where these look, from columns like theirs: around all known conditions, then around what that gave."""
-    classes = alike(lookups)
+    classes = alike(lookups, links)
     ways = dict.fromkeys((own, k.tail) for k in lookups for own in sorted(classes[k.own]))
     inner = [condition for condition in known if condition.table]
     for _ in range(DEPTH):

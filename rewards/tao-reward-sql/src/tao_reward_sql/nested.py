@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from sqlglot import exp
 
 from .repair import written
-from .tables import quoted
+from .tables import Link, quoted
 
 AMONG = "among_0_"  # stands in an extreme's query for the other conditions on its table
 _NAME = r'(?:\w+|"(?:[^"]|"")+")'
@@ -108,11 +108,13 @@ def spelt_out(conditions: Sequence[tuple[str, str]]) -> Iterator[str]:
         yield re.sub(rf" WHERE {AMONG}", lambda _, told=told: told, text)
 
 
-def alike(lookups: Iterable[Lookup]) -> dict[Column, frozenset[Column]]:
-    """The columns whose values are of one kind, since some condition looks one up in the other."""
+def alike(lookups: Iterable[Lookup], links: Iterable[Link] = ()) -> dict[Column, frozenset[Column]]:
+    """The columns whose values are of one kind, since a lookup or a link leads from one to the other."""
     classes: dict[Column, set[Column]] = {}
-    for lookup in lookups:
-        a, b = lookup.own, (lookup.tail.table, lookup.tail.column)
+    pairs = [(lookup.own, (lookup.tail.table, lookup.tail.column)) for lookup in lookups]
+    for link in links:
+        pairs.append(((link.child.casefold(), link.column.casefold()), (link.parent.casefold(), link.key.casefold())))
+    for a, b in pairs:
         whole = classes.setdefault(a, {a}) | classes.setdefault(b, {b})
         for column in whole:
             classes[column] = whole

@@ -68,7 +68,7 @@ class Parts:
         )  # fmt: skip
         self.conditions = Counter(c for s in sketches for c in s.conditions)
         self.usable = widened(self.conditions, schema)
-        self.alike = alike(lookup for lookup, _ in lookups_of(self.conditions, schema))
+        self.alike = alike((lookup for lookup, _ in lookups_of(self.conditions, schema)), schema.links)
         self.chances = Chances((c for s in sketches for c in s.conditions), schema)
         self.own = Counter(c.table == s.tables[0] for s in sketches for c in s.conditions)
         self.sizes = Counter(len(s.conditions) for s in sketches)
