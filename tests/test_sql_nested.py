@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from tao_reward_sql.chances import LOOKED, RARE, Chances
+from tao_reward_sql.composer import Composer
 from tao_reward_sql.conditions import MOST, looked_up, taken_apart, widened
 from tao_reward_sql.databases import columns_of
 from tao_reward_sql.linking import read
@@ -67,7 +68,7 @@ def taken(file: Path, question: str, sql: str) -> Sketch:
 
 def asked(file: Path, question: str, n: int = 8) -> list[str]:
     parts = Parts.learnt([(read(q, file), sql) for q, sql in EXAMPLES], tables_of(file))
-    return [sql for sql, _ in itertools.islice(parts.queries(read(question, file)), n)]
+    return [sql for sql, _ in itertools.islice(Composer(parts).queries(read(question, file)), n)]
 
 
 def test_what_is_taken_apart_is_put_together_again(land: Path) -> None:

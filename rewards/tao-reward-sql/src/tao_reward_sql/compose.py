@@ -12,6 +12,7 @@ import pydantic
 import tao_hub
 
 from .backwards import Pair
+from .composer import Composer
 from .databases import Where, database_of, state_of
 from .engines import engine_of
 from .extract import extract_sql
@@ -48,7 +49,7 @@ class Compose(tao_hub.Strategy):
         if engine_of(database) != "sqlite":
             return []
         known = {candidate.response for candidate in group.candidates}
-        queries = self._known.on(Path(database)).queries(read(group.prompt.text, database))
+        queries = Composer(self._known.on(Path(database))).queries(read(group.prompt.text, database))
         best = [sql for sql, _ in itertools.islice(queries, self.options.n)]
         return [tao_hub.Candidate(group.prompt.digest, sql) for sql in best if sql not in known]
 
