@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .frames import Frame
 from .lexicon import Told, told_by
 from .linking import Asked
-from .parts import AROUND, ASKED, UNSAID, WEIGHT, Parts, keys_of, own_of
+from .parts import AROUND, ASKED, UNSAID, WEIGHT, Parts, own_of
 from .sketch import Condition, Outline, Sketch, Slot, query_of
 
 if TYPE_CHECKING:
@@ -163,34 +163,40 @@ class Composer:
         import numpy as np
 
         values = [*(m.value for m in asked.mentions), *asked.counted]
-        ways: dict[Condition, list[tuple[tuple[str, ...], float]]] = {}
-        alike: dict[tuple[Slot, ...], list[tuple[str, ...]]] = {}
-        for condition in self.parts.usable:
-            if condition.slots not in alike:
-                fitting = [[v for v in values if self._fits(slot, v, asked)] for slot in condition.slots]
-                alike[condition.slots] = [w for w in itertools.product(*fitting) if len(set(w)) == len(w)]
-            some = alike[condition.slots]
-            keys = [keys_of(condition, i, self.parts.usable[condition].parts) for i in range(len(condition.slots))]
-            ways[condition] = [
-                (way, AROUND * sum(self.parts.places.gain(k, v, told) for k, v in zip(keys, way))) for way in some
+        fitting: dict[tuple[Slot, ...], list[tuple[str, ...]]] = {}
+        able: list[tuple[int, Condition]] = []
+        for row, (condition, slots) in enumerate(self.parts.slots):
+            if slots not in fitting:
+                each = [[v for v in values if self._fits(slot, v, asked)] for slot in slots]
+                fitting[slots] = [way for way in itertools.product(*each) if len(set(way)) == len(way)]
+            if fitting[slots] and condition.table in reach:
+                able.append((row, condition))
+        rows = [row for row, _ in able]
+        words = WEIGHT * np.log((self.parts.held[rows] @ table) / self.parts.held[rows].sum(1, keepdims=True)).sum(1)
+        worth: list[tuple[float, int]] = []
+        placed: dict[int, list[tuple[tuple[str, ...], float]]] = {}
+        for said, (row, condition) in zip(words.tolist(), able):
+            keys = self.parts.keys[row]
+            placed[row] = [
+                (way, AROUND * sum(self.parts.places.gain(k, v, told) for k, v in zip(keys, way)))
+                for way in fitting[condition.slots]
             ]
-        able = [c for c in self.parts.usable if ways[c] and c.table in reach]
-        costs = {c: self.parts.chances.log(c) for c in able}
-        held = [self.parts.rows[c] for c in able]
-        words = WEIGHT * np.log((self.parts.held[held] @ table) / self.parts.held[held].sum(1, keepdims=True)).sum(1)
-        gain = {c: costs[c] + float(said) + max(around for _, around in ways[c]) for c, said in zip(able, words)}
-        ranked = sorted(able, key=lambda c: -gain[c] - reach[c.table])
-        best = {*[c for c in ranked if c.slots][:HELD], *[c for c in ranked if not c.slots][:FREE]}
-        usable = [c for c in able if c in best]  # in one order in all queries
+            around = max(around for _, around in placed[row])
+            worth.append((self.parts.costs[row] + said + around + reach[condition.table], row))
+        ranked = [row for _, row in sorted(worth, key=lambda of: -of[0])]
+        held, free = ([row for row in ranked if bool(self.parts.keys[row]) is filled] for filled in (True, False))
+        best = {*held[:HELD], *free[:FREE]}
+        usable = [(row, condition) for row, condition in able if row in best]  # in one order in all queries
         found = []
         for size in range(MOST_CONDITIONS + 1):
             few = math.log((self.parts.sizes[size] + 0.2) / (self.parts.total + 1))
             for chosen in itertools.combinations(usable, size):
-                prior = few + sum(costs[c] for c in chosen)
-                for filled in itertools.product(*(ways[c] for c in chosen)):
+                prior = few + sum(self.parts.costs[row] for row, _ in chosen)
+                conditions = tuple(condition for _, condition in chosen)
+                for filled in itertools.product(*(placed[row] for row, _ in chosen)):
                     used = tuple(itertools.chain(*(values for values, _ in filled)))
                     if len(set(used)) == len(used):
-                        found.append(Filled(chosen, used, prior + sum(around for _, around in filled)))
+                        found.append(Filled(conditions, used, prior + sum(around for _, around in filled)))
         return found
 
     def _joined(self, table: str, sets: Sequence[Filled]) -> np.ndarray:

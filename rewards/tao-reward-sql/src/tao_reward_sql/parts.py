@@ -67,8 +67,11 @@ class Parts:
         self.frames = heapq.nlargest(KNOWN, self._frames(), key=lambda frame: frame.prior)
         self.spoken = lexicon.counts([frame.parts for frame in self.frames])
         self.opened = openings.counts([frame.asked for frame in self.frames])
+        # of each condition that is usable:
         self.held = lexicon.counts([w.parts for w in self.usable.values()])
-        self.rows = {c: i for i, c in enumerate(self.usable)}
+        self.costs = [self.chances.log(c) for c in self.usable]
+        self.slots = [(c, c.slots) for c in self.usable]
+        self.keys = [[keys_of(c, i, w.parts) for i in range(len(c.slots))] for c, w in self.usable.items()]
 
     @classmethod
     def learnt(cls, pairs: Iterable[tuple[Asked, str]], schema: Schema) -> Parts:
