@@ -6,7 +6,8 @@
     python benchmarks/sql/geoquery.py learnt …                            # how right is what round 1 learnt from?
 
 Unlabelled are the other train and dev questions and, up to --prompts, questions with other values put in; the 279 test
-questions are sealed. `base --labels 598` trains on all labels: the supervised line.
+questions are sealed. `base` and `adapter` also measure what they have made; `base --labels 598 --copies 15` trains on
+all labels: the supervised line.
 """
 
 from __future__ import annotations
@@ -156,6 +157,24 @@ def plan(folder: Path, policy: Path, seed: int, options: argparse.Namespace) -> 
     })  # fmt: skip
 
 
+def level(folder: Path, policy: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """How much of test a policy answers right."""
+    from tao_hub.environment import describe
+    from tao_hub.history import History
+    from tao_hub.loop import measure
+
+    with tao_hub.open_session(options.out / "tao-hub.db") as session:
+        wanted = plan(folder, policy, options.seeds[0], options)
+        history = History(session.store)
+        run = history.begin(f"level-{policy.name}", wanted.as_dict(), "", describe(session.hub))
+        start = session.policy(session.hub.policy(wanted.policy, wanted.policy_options))
+        [done] = measure(session, wanted, run, start, "base", 0, wanted.measured)
+        values = [item["value"] for item in history.eval_items(done.row)]
+    scored = [value for value in values if value is not None]
+    return {"policy": str(policy), "test": sum(scored) / len(values), "n": len(values),
+            "unscored": len(values) - len(scored)}  # fmt: skip
+
+
 def learnt_from(data: Path, folder: Path, policy: Path, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     """How right the answers of round 1 are, on the unlabelled questions whose gold the benchmark has: the policy's own
     greedy ones, the best ones by the rewards, and those that are learnt from (the surest)."""
@@ -220,7 +239,8 @@ def main() -> None:
         return
     if options.what != "tune":
         copies = options.copies or (60 if options.what == "base" else 2)
-        print(make_base(options.what, folder, options.out, options.seeds[0], copies))
+        made = make_base(options.what, folder, options.out, options.seeds[0], copies)
+        print(json.dumps(level(folder, made, options)))
         return
     runs = []
     for seed in options.seeds:
