@@ -96,6 +96,7 @@ def test_an_extreme_among_other_conditions_is_the_same_as_one_alone(land: Path) 
         "SELECT city_name FROM city WHERE population = (SELECT MAX(population) FROM state)",
         "SELECT city_name FROM city WHERE population > (SELECT MAX(population) FROM city)",
         "SELECT city_name FROM city WHERE population = (SELECT MAX(population) FROM city GROUP BY state_name)",
+        "SELECT city_name, (SELECT population FROM state WHERE area = (SELECT MAX(area) FROM state)) FROM city",
     ],
 )
 def test_an_extreme_among_other_rows_is_no_such_part_and_stays_as_it_is(land: Path, sql: str) -> None:

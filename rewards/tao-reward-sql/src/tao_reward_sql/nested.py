@@ -86,9 +86,9 @@ def mark_extremes(tree: exp.Select, parts: Sequence[exp.Expression]) -> None:
         held = {_plain(p) for p in _conjuncts(where.this)} if where is not None else set()
         if held == others:
             inner.set("where", exp.Where(this=exp.column(AMONG)))
-    for select in tree.find_all(exp.Select):
+    for select in (select for part in parts for select in part.find_all(exp.Select)):
         where = select.args.get("where")
-        inner = _extreme(where.this) if select is not tree and where is not None else None
+        inner = _extreme(where.this) if where is not None else None
         if inner is not None and inner.args.get("where") is None:
             inner.set("where", exp.Where(this=exp.column(AMONG)))
 
