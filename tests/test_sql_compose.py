@@ -139,6 +139,7 @@ def test_queries_are_taken_apart_and_put_together_again(shop: Path) -> None:
         "SELECT a.name FROM product a JOIN product b ON a.id = b.id",
         "SELECT name FROM (SELECT name FROM product)",
         "SELECT nothing FROM product",
+        "SELECT name FROM product LEFT JOIN sale ON product.id = sale.product_id",
         "DELETE FROM product",
         "no query at all",
     ],

@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from spider import Spider
 from tao_reward_sql.chances import LOOKED, RARE, Chances
 from tao_reward_sql.composer import Composer
 from tao_reward_sql.conditions import MOST, looked_up, taken_apart, widened
@@ -224,3 +225,20 @@ def test_the_last_word_of_a_name_may_only_say_what_it_is(land: Path) -> None:
     assert ("river", "river_name") in mention.columns
     [mention] = read("where is red lake", land).mentions  # there is no table of lakes
     assert mention.value == "red lake"
+
+
+def test_spiders_queries_give_the_same_rows_when_put_together_again(spider: Spider) -> None:
+    taken_apart_at_all = 0
+    for row in spider.rows():
+        file = spider.files.get(row["db_id"])
+        found = file and sketch_of(row["query"], read(row["question"], file), names(file))
+        if not file or not found:
+            continue
+        taken_apart_at_all += 1
+        again = query_of(*found)
+        assert again is not None
+        with closing(sqlite3.connect(file)) as db:
+            db.text_factory = bytes
+            wanted, got = (sorted(map(repr, db.execute(sql))) for sql in (row["query"], again))
+        assert got == wanted, (row["query"], again)
+    assert taken_apart_at_all == 326

@@ -100,7 +100,10 @@ def _tables_of(tree: exp.Select, tables: Tables) -> dict[str, str] | None:
         return None
     found: dict[str, str] = {}
     aliases: dict[str, str] = {}
-    for source, on in [(sources.this, None), *((j.this, j.args.get("on")) for j in tree.args.get("joins") or ())]:
+    joins = tree.args.get("joins") or ()
+    if any(join.side for join in joins):  # LEFT JOIN keeps rows that JOIN does not
+        return None
+    for source, on in [(sources.this, None), *((j.this, j.args.get("on")) for j in joins)]:
         if not isinstance(source, exp.Table) or source.name.casefold() not in tables:
             return None
         name = source.name.casefold()
