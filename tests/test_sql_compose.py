@@ -215,6 +215,19 @@ def test_values_and_numbers_are_read_as_such(shop: Path) -> None:
     assert told.around["lamps"] == (("many", "of"),)
 
 
+@pytest.mark.parametrize(
+    ("question", "kinds"),
+    [
+        ("Which lamp has the highest price?", {"<most>"}),
+        ("Which lamp has the fewest sales?", {"<least>"}),
+        ("The cheapest of the biggest lamps", {"<most>", "<least>"}),
+        ("Lamps of at most 5 and at least 3", set()),
+    ],
+)
+def test_superlatives_have_a_word_in_common(shop: Path, question: str, kinds: set[str]) -> None:
+    assert {word for word in told_by(read(question, shop)).words if word.endswith("st>")} == kinds
+
+
 def test_without_examples_or_on_other_engines_it_says_so_or_writes_nothing(tmp_path: Path) -> None:
     with pytest.raises(tao_hub.UsageError, match="no examples to learn from"):
         Compose(Compose.Options())
