@@ -80,8 +80,7 @@ def lookups_of(conditions: Iterable[Condition], tables: Tables) -> list[tuple[Lo
 
 def looked_up(condition: Condition, tables: Tables) -> tuple[Lookup, Condition] | None:
     """The lookup that the condition is, and its inner condition."""
-    names = {t.casefold(): tuple(c.name.casefold() for c in table.columns) for t, table in tables.tables.items()}
-    found = lookup_of(condition.sql, names)
+    found = lookup_of(condition.sql, tables.folded)
     return None if found is None else (found, replace(condition, table=found.tail.table, sql=found.inner))
 
 

@@ -42,7 +42,7 @@ class Parts:
         self.lexicon, self.openings, self.places = lexicon, openings, places
         self.joins, self.schema, self.total = joins, schema, len(sketches)
         self.said, self.used = said, used  # values of questions, and those that their queries have
-        self.tables = _columns(schema)
+        self.tables = schema.folded
         self.outlines = Counter(s.outline for s in sketches)
         self.together = Counter((s.outline, s.tables) for s in sketches)
         self.mains: Counter[tuple[str, ...]] = Counter(s.tables for s in sketches)
@@ -79,10 +79,10 @@ class Parts:
         ValueError if none has."""
         joins = {frozenset((k.parent.casefold(), k.child.casefold())):
                  _joined(k) for k in schema.links}  # fmt: skip
-        sketches, told, opened, places = [], [*_names(_columns(schema))], [], []
+        sketches, told, opened, places = [], [*_names(schema.folded)], [], []
         said, used = Counter[str](), Counter[str]()
         for asked, sql in pairs:
-            found = sketch_of(sql, asked, _columns(schema))
+            found = sketch_of(sql, asked, schema.folded)
             if found is not None:
                 sketch, on = found
                 joins.update(on)
@@ -202,11 +202,6 @@ def _constants(sketch: Sketch, schema: Schema) -> Iterator[tuple[list[Any], str]
 def _joined(link: Link) -> str:
     parent, key, child, column = (quoted(n.casefold()) for n in (link.parent, link.key, link.child, link.column))
     return f"{parent}.{key} = {child}.{column}"
-
-
-def _columns(schema: Schema) -> Tables:
-    """Columns by table, in lower case."""
-    return {t.casefold(): tuple(c.name.casefold() for c in table.columns) for t, table in schema.tables.items()}
 
 
 def _names(tables: Tables) -> Iterator[tuple[list[str], list[Any]]]:

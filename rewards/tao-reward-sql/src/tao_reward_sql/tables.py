@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -64,6 +65,11 @@ class Link:
 class Tables:
     tables: Mapping[str, Table]
     links: tuple[Link, ...]
+
+    @cached_property
+    def folded(self) -> dict[str, tuple[str, ...]]:
+        """Columns by table, in lower case."""
+        return {t.casefold(): tuple(c.name.casefold() for c in table.columns) for t, table in self.tables.items()}
 
 
 def tables_of(database: Path) -> Tables:
