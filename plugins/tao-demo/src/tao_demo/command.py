@@ -19,7 +19,7 @@ if TYPE_CHECKING:
               help="inbox: messages to records, with SmolLM2; backoffice: questions to SQL, with a small model.")
 @click.option("--policy", default=None, help="Model name, checkpoint folder, GGUF or hub id (default: the suite's; "
               "backoffice also has `adapter`: SmolLM2 that has learnt its 200 labelled pairs).")
-@click.option("--rounds", type=int, default=None, help="Rounds in all; default: 1 (backoffice 2), then one more.")
+@click.option("--rounds", type=int, default=None, help="Rounds in all; default: 1, then one more each time.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--prompts", type=int, default=None, help="Unlabelled inputs used (fewer: faster, weaker).")
 @click.option("--limit", type=int, default=None, help="Items measured per split (a quick try; the report says n).")
