@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .frames import Frame
+from .frames import Frame, Held, held_by
 from .lexicon import Told, told_by
 from .linking import Asked
 from .parts import AROUND, ASKED, UNSAID, WEIGHT, Parts, own_of
@@ -70,6 +70,12 @@ class Composer:
             + numbers[self.parts.frames[i].outline] + self._overlap(self.parts.frames[i], owns)[places].sum(1)
             for i in best
         ])  # (frames, sets)
+        alike: dict[Held, list[int]] = {}
+        for number, chosen in enumerate(sets):
+            alike.setdefault(held_by(chosen.conditions), []).append(number)
+        for scores, i in zip(totals, best):
+            for conditions, more in self.parts.wholes.get(self.parts.frames[i], {}).items():
+                scores[alike.get(conditions, [])] += more
         given: set[str] = set()
         for place in np.argsort(-totals, axis=None)[:WHOLE]:
             if not math.isfinite(totals.flat[place]):

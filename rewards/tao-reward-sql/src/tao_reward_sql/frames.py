@@ -1,11 +1,16 @@
-"""A query without its conditions, and what words can speak of in it."""
+"""A query without its conditions, what words can speak of in it, and which queries are seen as wholes."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from .sketch import Outline, Sketch
+from .sketch import Condition, Outline, Sketch
+
+SEEN = 0.15  # share of queries that are asked as a whole, as examples are, not put together from parts
 
 
 @dataclass(frozen=True)
@@ -15,7 +20,7 @@ class Frame:
     outline: Outline
     tables: tuple[str, ...]
     columns: tuple[str, ...]
-    prior: float = 0.0
+    prior: float = field(default=0.0, compare=False)
 
     @classmethod
     def of(cls, sketch: Sketch) -> Frame:
@@ -39,3 +44,21 @@ class Frame:
         for role, (table, name) in zip(self.outline.roles, self.shown):
             found += [("asked", role, name), ("asked", role, table, name)]
         return found
+
+
+Held = frozenset[tuple[Condition, int]]  # conditions with how often each is there, in no order
+
+
+def held_by(conditions: Iterable[Condition]) -> Held:
+    return frozenset(Counter(conditions).items())
+
+
+def wholes_of(sketches: Sequence[Sketch], prior: Callable[[Sketch], float]) -> Mapping[Frame, Mapping[Held, float]]:
+    """How much more probable a query is that examples have as a whole, with these or other constants, than its parts
+    tell by `prior`: log of (1 - SEEN) p(parts) + SEEN p(whole), less that of a query that none has."""
+    counts = Counter((Frame.of(s), held_by(s.conditions)) for s in sketches)
+    found: dict[Frame, dict[Held, float]] = defaultdict(dict)
+    for (frame, held), sketch in {(Frame.of(s), held_by(s.conditions)): s for s in sketches}.items():
+        share = counts[frame, held] / len(sketches)
+        found[frame][held] = math.log1p(SEEN / (1 - SEEN) * share / math.exp(prior(sketch)))
+    return dict(found)

@@ -12,7 +12,7 @@ from typing import Any
 
 from .chances import Chances
 from .conditions import Pattern, lookups_of, taken_apart, widened
-from .frames import Frame
+from .frames import Frame, held_by, wholes_of
 from .lexicon import Lexicon, told_by
 from .linking import Asked, stem
 from .nested import alike
@@ -64,6 +64,7 @@ class Parts:
                 pattern, column = own_of(self.usable[condition].parts)
                 self.patterns[pattern] += 1
                 self.shared[pattern] += column in named
+        self.wholes = wholes_of(sketches, self._prior)
         self.frames = heapq.nlargest(KNOWN, self._frames(), key=lambda frame: frame.prior)
         self.spoken = lexicon.counts([frame.parts for frame in self.frames])
         self.opened = openings.counts([frame.asked for frame in self.frames])
@@ -116,6 +117,7 @@ class Parts:
             parts = self.lexicon.rows([*Frame.of(sketch).parts, *held])
             shown = self.openings.rows(Frame.of(sketch).asked)
             prior, constants = self._prior(sketch), list(sketch.constants)
+            prior += self.wholes.get(Frame.of(sketch), {}).get(held_by(sketch.conditions), 0.0)
             around = sum(self.places.gain(keys, value, question) for keys, value in _constants(sketch, self.schema))
         words = np.log(self.lexicon.of(question.words)[parts].mean(0))
         first = np.log(self.openings.of(question.first)[shown].mean(0))
