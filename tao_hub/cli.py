@@ -12,7 +12,7 @@ import click
 # name → (module in tao_hub.commands, one-line help). Help needs no import of the command.
 CORE = {
     "compare": ("ways", "Tuning beside the other ways to use the model; or two labels of a run."),
-    "sweep": ("ways", "Draw quality against tuning compute: 1, 2, 4 … candidates per prompt."),
+    "sweep": ("ways", "Draw quality against tuning compute: candidates per prompt, or prompts."),
     "eval": ("stages", "Measure policies on suites: a leaderboard."),
     "generate": ("stages", "Draw the candidates that are owed."),
     "score": ("stages", "Score candidates in the store, or rows of a JSONL file."),

@@ -254,11 +254,11 @@ def _compute(view: Mapping[str, Any]) -> Table | None:
     found = figures.rows(view["data"], "sweep")
     if not found:
         return None
-    table = _table("Tuning compute", "candidates per prompt", "candidates", "generated tokens", "level per seed<")
+    table = _table("Tuning compute", str(view["data"]["over"]), "candidates", "generated tokens", "level per seed<")
     plain = (view["data"].get("primary") or {}).get("metric") in view["plain"]
     for row in found:
         levels = ", ".join(figures.level(value, plain) for value in row["levels"])
-        _add(table, *(figures.number(row[key]) for key in ("n", "candidates", "tokens")), levels)
+        _add(table, *(figures.number(row[key]) for key in ("size", "candidates", "tokens")), levels)
     return table
 
 

@@ -1,14 +1,17 @@
-"""Quality against tuning compute: the same plan with 1, 2, 4 … candidates per prompt, and what inference costs."""
+"""Quality against tuning compute: the same plan with more candidates per prompt or more prompts, and what inference
+costs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
 from .budget import fitted, generated_tokens, with_n
 from .config import Plan, opened_name
 from .errors import NothingToLearn, UsageError
+from .guards import tuning_slice
 from .history import History
 from .loop import tune
 from .runs import called, run_report
@@ -20,25 +23,49 @@ from .types import Report
 Values = dict[str, float | None]
 
 
-def sweep(session: Session, plan: Plan, sizes: Sequence[int], seeds: Sequence[int], command: str = "") -> Report:
+@dataclass(frozen=True)
+class Knob:
+    """What a sweep turns."""
+
+    label: str  # before a size
+    name: str
+    turned: Callable[[Plan, int], Plan]
+
+
+KNOBS = {
+    "n": Knob("n = ", "candidates per prompt", with_n),
+    "prompts": Knob("prompts = ", "prompts", lambda plan, size: plan.model_copy(update={"prompts": size})),
+}
+
+
+def sweep(
+    session: Session, plan: Plan, sizes: Sequence[int], seeds: Sequence[int], command: str = "", over: str = "n"
+) -> Report:
     """Tune once per size and seed and report the primary split's metric by size, in the shape of a run's report.
 
-    A size is the number of candidates per prompt and round. Sizes share what they can: the first of many candidates are
-    those of few. With several seeds an item's value is its mean over them. A size that gave nothing to learn from is
-    left out with a warning. Raises UsageError for fewer than two sizes.
+    A size is the number of candidates per prompt and round (`over` "n"), or of the first prompts that are tuned on
+    ("prompts"). Sizes share what they can: the first of many candidates or prompts are those of few. With several seeds
+    an item's value is its mean over them. A size that gave nothing to learn from is left out with a warning, as is one
+    that asks for more prompts than there are. Raises UsageError for fewer than two sizes.
     """
+    knob = KNOBS[over]
     if plan.tasks:
         raise UsageError("a sweep takes a plan of one task: tune each task of [[tasks]] in a config of its own")
     plan = fitted(plan)
     sizes = sorted(set(sizes))
     if len(sizes) < 2 or not seeds or not plan.eval:
-        raise UsageError("a sweep needs two sizes or more (--n 1,4,16), a seed, and a plan with an [[eval]] split")
+        told = f"a sweep needs two sizes or more (--{over} 1,4,16), a seed, and a plan with an [[eval]] split"
+        raise UsageError(told)
     points, notes = [], []
-    for n in sizes:
+    for size in sizes:
+        turned = knob.turned(plan, size)
+        if over == "prompts" and (there := tuning_slice(session, turned).count) < size:
+            notes.append(f"prompts = {size} is left out: there are {there}")
+            continue
         try:
-            points.append(_point(session, plan, n, seeds, command))
+            points.append({**_point(session, turned, seeds, command), "size": size, "label": f"{knob.label}{size}"})
         except NothingToLearn as error:  # votes need several candidates, say
-            notes.append(f"n = {n} is left out: {error}")
+            notes.append(f"{knob.label}{size} is left out: {error}")
     if len(points) < 2:
         raise UsageError("a sweep needs two sizes that can be learnt from: " + "; ".join(notes))
     primary = points[0]["primary"]
@@ -47,23 +74,24 @@ def sweep(session: Session, plan: Plan, sizes: Sequence[int], seeds: Sequence[in
     values = {"base": points[0]["base_values"], **{p["label"]: p["values"] for p in points}}
     pairs = [("base", p["label"]) for p in points] + [(points[0]["label"], points[-1]["label"])]
     deltas = [_delta(primary, a, b, values[a], values[b]) for a, b in pairs]
-    title = f"{opened_name(plan.suite_ref)} · {called(plan.policy)} · candidates per prompt"
+    title = f"{opened_name(plan.suite_ref)} · {called(plan.policy)} · {knob.name}"
     data = {
-        "title": title, "run": "", "status": "", "command": command, "seeds": list(seeds), "step": "n = ",
+        "title": title, "run": "", "status": "", "command": command, "seeds": list(seeds),
+        "step": knob.label, "over": knob.name,
         "labels_used": max(p["labels_used"] for p in points), "worked_examples": max(p["examples"] for p in points),
         "quality": quality, "deltas": deltas, "warnings": notes, "examples": [], "rounds": [],
         "primary": {**primary, "before_label": points[0]["label"], "after_label": points[-1]["label"]},
-        "sweep": [{k: p[k] for k in ("n", "candidates", "tokens", "levels")} for p in points],
+        "sweep": [{k: p[k] for k in ("size", "candidates", "tokens", "levels")} for p in points],
     }  # fmt: skip
     return Report("sweep", title, data)
 
 
-def _point(session: Session, plan: Plan, n: int, seeds: Sequence[int], command: str) -> dict[str, Any]:
-    """What `n` candidates per prompt gave: values by item (mean over seeds), candidates and tokens they took."""
-    found = [_one(session, with_n(plan, n).model_copy(update={"seed": seed}), command) for seed in seeds]
+def _point(session: Session, plan: Plan, seeds: Sequence[int], command: str) -> dict[str, Any]:
+    """What a size gave: values by item (mean over seeds), candidates and tokens they took."""
+    found = [_one(session, plan.model_copy(update={"seed": seed}), command) for seed in seeds]
     first = found[0]
     return {
-        **first, "n": n, "label": f"n = {n}", "values": _mean([f["values"] for f in found]),
+        **first, "values": _mean([f["values"] for f in found]),
         "levels": [fmean(v or 0.0 for v in f["values"].values()) for f in found],
         "candidates": sum(f["candidates"] for f in found) // len(found),
         "tokens": sum(f["tokens"] for f in found) // len(found),

@@ -116,6 +116,20 @@ def test_a_sweep_draws_quality_against_candidates(site: Site, tmp_path: Path, da
     assert "Tuning compute" in page
 
 
+def test_a_sweep_draws_quality_against_prompts(site: Site, tmp_path: Path, data: Path) -> None:
+    with Session(tmp_path / "s.db", hub_of(site.add("learner", SOURCE))) as session:
+        report = sweep(session, asked(data), [10, 31, 30], [0], over="prompts").data
+        with pytest.raises(UsageError, match=r"two sizes or more \(--prompts"):
+            sweep(session, asked(data), [4], [0], over="prompts")
+    assert [q["label"] for q in report["quality"]] == ["base", "prompts = 10", "prompts = 30"]
+    assert report["warnings"] == ["prompts = 31 is left out: there are 30"]
+    per_prompt = {p["candidates"] / p["size"] for p in report["sweep"]}
+    assert len(per_prompt) == 1
+    for page in (render_html(report), render_markdown(report)):
+        assert "prompts = 30" in page
+    assert "Quality over prompts" in render_html(report)
+
+
 def test_a_size_that_gives_nothing_to_learn_from_is_left_out_and_said(site: Site, tmp_path: Path, data: Path) -> None:
     votes = [{"name": "rules/consistency", "options": {"mode": "whole"}}]
     with Session(tmp_path / "s.db", hub_of(site.add("learner", SOURCE))) as session:
@@ -137,6 +151,7 @@ def test_the_commands_compare_and_sweep_a_config(run: Run, tmp_path: Path, data:
     assert [q["label"] for q in json.loads(done.out)["quality"]] == ["base", "base, best of 4"]
     assert (tmp_path / "report.html").is_file()
     assert "expected numbers" in run("sweep", config, "--n", "1,many").err
+    assert "--n or --prompts" in run("sweep", config, "--n", "1,2", "--prompts", "1,2").err
     assert "BEFORE AFTER" in run("compare", "a", "b").err
 
 

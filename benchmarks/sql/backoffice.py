@@ -5,7 +5,7 @@
     python benchmarks/sql/backoffice.py tune --seeds 0 1 2 3 4 --out work
     python benchmarks/sql/backoffice.py learnt --gold GOLD --out work    # how right is what its rounds learnt from?
     python benchmarks/sql/backoffice.py compare --gold GOLD --out work   # and best of n, and all labels
-    python benchmarks/sql/backoffice.py sweep --sizes 1 2 4 8 16 --out work
+    python benchmarks/sql/backoffice.py sweep --sizes 1 2 4 8 16 --out work   # or --over prompts --sizes 250 500 …
 
 `tune` prints, per seed, strict execution accuracy on the sealed test split before and after, and writes a report.
 """
@@ -118,7 +118,7 @@ def side_by_side(options: argparse.Namespace) -> None:
     with tao_hub.open_session(options.out / "tao-hub.db") as session:
         asked = asked_for(options, options.seeds[0])
         if options.what == "sweep":
-            report = tao_hub.sweep(session, asked, options.sizes, options.seeds)
+            report = tao_hub.sweep(session, asked, options.sizes, options.seeds, over=options.over)
         else:
             gold = options.gold / "prompts.jsonl.gz" if options.gold else None
             training = {"epochs": 8} if gold else {}  # without variations, labels bear more of them
@@ -158,6 +158,7 @@ def main() -> None:
         "--gold", type=Path, help="folder of the prompts' queries: what base and compare learn, and learnt counts by"
     )
     parser.add_argument("--sizes", type=int, nargs="+", default=[1, 2, 4, 8, 16], help="of a sweep")
+    parser.add_argument("--over", choices=["n", "prompts"], default="n", help="what a sweep's sizes are of")
     parser.add_argument(
         "--lora", action=argparse.BooleanOptionalAction, help="train an adapter (default: where --policy is given)"
     )

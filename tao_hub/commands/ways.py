@@ -63,18 +63,24 @@ def compare_command(
 
 @click.command("sweep")
 @click.argument("plan", metavar="CONFIG.toml", type=click.Path(path_type=Path))
-@click.option("--n", "sizes", default="1,2,4,8,16,32", show_default=True, help="Candidates per prompt and round.")
+@click.option("--n", "sizes", default="", help="Candidates per prompt and round [default: 1,2,4,8,16,32].")
+@click.option("--prompts", default="", help="Instead: of the first so many prompts, as in 250,500,1000,2000.")
 @click.option("--seeds", default="0", show_default=True, help="Seeds, as in 0,1,2: items are averaged over them.")
 @report_option
 @store_option
 @json_option
-def sweep_command(plan: Path, sizes: str, seeds: str, report: Path, store: Path, as_json: bool) -> None:
-    """Draw quality against tuning compute: tune CONFIG.toml with each number of candidates, from the base each time."""
+def sweep_command(plan: Path, sizes: str, prompts: str, seeds: str, report: Path, store: Path, as_json: bool) -> None:
+    """Draw quality against tuning compute: tune CONFIG.toml with each number of candidates per prompt, or of prompts,
+    from the base each time."""
     from ..scaling import sweep
 
+    if sizes and prompts:
+        raise UsageError("give --n or --prompts: a sweep turns one of them")
+    over, text = ("prompts", prompts) if prompts else ("n", sizes or "1,2,4,8,16,32")
+    turned, again = _numbers(text, f"--{over}"), _numbers(seeds, "--seeds")
     wanted = config.load_plan(plan)
     with open_session(store, as_json, wanted.timeout, wanted.deterministic) as s:
-        data = dict(sweep(s, wanted, _numbers(sizes, "--n"), _numbers(seeds, "--seeds"), command_line()).data)
+        data = dict(sweep(s, wanted, turned, again, command_line(), over).data)
     _write(data, report, as_json)
 
 
