@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from contextlib import closing
 from itertools import islice
@@ -14,6 +15,7 @@ from tao_reward_sql.compose import Compose, LexiconReward
 from tao_reward_sql.composer import Composer
 from tao_reward_sql.conditions import MOST
 from tao_reward_sql.databases import columns_of
+from tao_reward_sql.frames import Frame, held_by, wholes_of
 from tao_reward_sql.gate import parse
 from tao_reward_sql.lexicon import NOTHING, Lexicon, told_by
 from tao_reward_sql.linking import Asked, read
@@ -312,6 +314,34 @@ def test_the_lexicon_ranks_as_queries_are_composed(shop: Path) -> None:
         found = parts.likelihood(sql, asked)
         # the same sum but for the smoothing of what is rare
         assert len(known) * sum(found.values()) == pytest.approx(total, abs=1.5)
+
+
+def test_a_query_that_examples_have_as_a_whole_is_likelier_than_its_parts_tell(shop: Path) -> None:
+    sketches = [found[0] for q, sql in EXAMPLES if (found := sketch_of(sql, read(q, shop), tables_of(shop).folded))]
+    seen, share = sketches[0], 1 / len(sketches)
+    more = wholes_of(sketches, lambda _: math.log(0.02))[Frame.of(seen)]
+    # of what is asked, 15% is asked as a whole: 0.85 · 0.02 + 0.15 / 9 instead of 0.85 · 0.02
+    assert more[held_by(seen.conditions)] == pytest.approx(math.log((0.85 * 0.02 + 0.15 * share) / (0.85 * 0.02)))
+    assert held_by([]) not in more
+
+    chairs, dear = lexicon(
+        shop, "List products",
+        "SELECT name FROM product WHERE category = 'chairs'",  # as the third example has it
+        "SELECT category FROM product WHERE category = 'chairs'",
+    )  # fmt: skip
+    assert chairs.parts["parts"] > dear.parts["parts"] + 2
+
+
+def test_the_order_of_conditions_does_not_make_another_whole(shop: Path) -> None:
+    asked = read("products in chairs that cost more than 9", shop)
+    one, other = (
+        sketch_of(f"SELECT name FROM product WHERE {where}", asked, tables_of(shop).folded)
+        for where in ("category = 'chairs' AND price > 9", "price > 9 AND category = 'chairs'")
+    )
+    assert one is not None
+    assert other is not None
+    assert one[0].conditions != other[0].conditions
+    assert held_by(one[0].conditions) == held_by(other[0].conditions)
 
 
 def test_what_stands_around_a_number_tells_where_it_belongs(shop: Path) -> None:
