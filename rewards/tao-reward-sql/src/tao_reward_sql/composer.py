@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .frames import Frame, Held, held_by
+from .frames import Frame
 from .lexicon import Told, told_by
 from .linking import Asked
-from .parts import AROUND, ASKED, UNSAID, WEIGHT, Parts, own_of
+from .parts import AROUND, ASKED, UNSAID, WEIGHT, Parts, Slots, own_of
 from .sketch import Condition, Outline, Sketch, Slot, query_of
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ FREE, HELD = 6, 12  # conditions without constants, and with some, that are thou
 class Filled:
     """A set of conditions with the constants that fill their slots; `prior` is log p of the set."""
 
+    rows: tuple[int, ...]  # the numbers of the conditions in `Parts.usable`, rising
     conditions: tuple[Condition, ...]
     constants: tuple[str, ...]
     prior: float  # with what stands around the constants
@@ -44,38 +45,22 @@ class Composer:
 
         told = told_by(asked)
         table = self.parts.lexicon.of(told.words)  # (parts, words)
-        said = self.parts.spoken @ table  # (frames, words)
-        spoken = self.parts.spoken.sum(1)
-        opened = self.parts.opened @ self.parts.openings.of(told.first) / self.parts.opened.sum(1)[:, None]
+        said = self.parts.spoken.sums(table)  # (frames, words)
+        opened = self.parts.opened.sums(self.parts.openings.of(told.first)) / self.parts.opened.sizes[:, None]
         framed = np.array([frame.prior for frame in self.parts.frames]) + ASKED * np.log(opened).sum(1)
-        worth = WEIGHT * np.log(said / spoken[:, None]).sum(1) + framed
-        best = np.argsort(-worth)[:FRAMES]
+        worth = WEIGHT * np.log(said / self.parts.spoken.sizes[:, None]).sum(1) + framed
+        best = np.argsort(-worth)[:FRAMES].tolist()
         sets = self._sets(asked, told, table, self._reach(best, worth))
-        padded = np.vstack([table, np.zeros_like(table[:1])])  # the last row is that of no condition
-        held = {c: i for i, c in enumerate(dict.fromkeys(c for s in sets for c in s.conditions))}
-        rows = np.array([padded[self._places(c)].sum(0) for c in held] + [padded[-1]])  # (conditions + 1, words)
-        counts = np.array([len(self.parts.usable[c].parts) for c in held] + [0])
-        places = np.full((len(sets), MOST_CONDITIONS), -1)
-        for row, s in zip(places, sets):
-            row[: len(s.conditions)] = [held[c] for c in s.conditions]
-        more, sizes = rows[places].sum(1), counts[places].sum(1)  # (sets, words), (sets,)
+        words = self._words(best, sets, said, table)
         priors = np.array([s.prior for s in sets])
         joined = {main: self._joined(main, sets) for main in {self.parts.frames[i].tables[0] for i in best}}
         unsaid = {n: self._unsaid(n, sets, asked) for n in {self.parts.frames[i].outline.numbers for i in best}}
         numbers = {o: self._numbers(o, sets, asked, told) for o in {self.parts.frames[i].outline for i in best}}
-        owns = [own_of(self.parts.usable[c].parts) for c in held]
         totals = np.stack([
-            WEIGHT * np.log((said[i] + more) / (spoken[i] + sizes)[:, None]).sum(1) + framed[i] + priors
-            + joined[self.parts.frames[i].tables[0]] - UNSAID * unsaid[self.parts.frames[i].outline.numbers]
-            + numbers[self.parts.frames[i].outline] + self._overlap(self.parts.frames[i], owns)[places].sum(1)
-            for i in best
+            spoken + framed[i] + priors + joined[self.parts.frames[i].tables[0]]
+            + numbers[self.parts.frames[i].outline] - UNSAID * unsaid[self.parts.frames[i].outline.numbers]
+            for spoken, i in zip(words, best)
         ])  # (frames, sets)
-        alike: dict[Held, list[int]] = {}
-        for number, chosen in enumerate(sets):
-            alike.setdefault(held_by(chosen.conditions), []).append(number)
-        for scores, i in zip(totals, best):
-            for conditions, more in self.parts.wholes.get(self.parts.frames[i], {}).items():
-                scores[alike.get(conditions, [])] += more
         given: set[str] = set()
         for place in np.argsort(-totals, axis=None)[:WHOLE]:
             if not math.isfinite(totals.flat[place]):
@@ -84,6 +69,32 @@ class Composer:
             if sql is not None and sql not in given:
                 given.add(sql)
                 yield sql, float(totals.flat[place])
+
+    def _words(self, best: Sequence[int], sets: Sequence[Filled], said: np.ndarray, table: np.ndarray) -> np.ndarray:
+        """log p(words | frame, conditions), with how probable they are together: (frames, sets). Sets that differ in
+        their constants alone are computed once."""
+        import numpy as np
+
+        conditions = {row: condition for s in sets for row, condition in zip(s.rows, s.conditions)}
+        order = {row: number for number, row in enumerate(conditions)}
+        padded = np.vstack([table, np.zeros_like(table[:1])])  # the last row is that of no condition
+        held = np.array([padded[self._places(c)].sum(0) for c in conditions.values()] + [padded[-1]])
+        counts = np.array([len(self.parts.usable[c].parts) for c in conditions.values()] + [0])
+        owns = [own_of(self.parts.usable[c].parts) for c in conditions.values()]
+        different = {rows: number for number, rows in enumerate(dict.fromkeys(s.rows for s in sets))}
+        places = np.full((len(different), MOST_CONDITIONS), -1)
+        for place, rows in zip(places, different):
+            place[: len(rows)] = [order[row] for row in rows]
+        more, sizes = held[places].sum(1), counts[places].sum(1)  # (different, words), (different,)
+        found = np.empty((len(best), len(different)))
+        for worth, i in zip(found, best):
+            frame, size = self.parts.frames[i], self.parts.spoken.sizes[i]
+            worth[:] = WEIGHT * np.log((said[i] + more) / (size + sizes)[:, None]).sum(1)
+            worth[:] += self._overlap(frame, owns)[places].sum(1)
+            for rows, gain in self.parts.seen.get(frame, {}).items():
+                if rows in different:
+                    worth[different[rows]] += gain
+        return found[:, [different[s.rows] for s in sets]]
 
     def _places(self, condition: Condition) -> list[int]:
         """Rows of the lexicon that explain words for a condition."""
@@ -168,30 +179,23 @@ class Composer:
         """Sets of up to three conditions that the question's values can fill, each value in one place."""
         import numpy as np
 
-        values = [*(m.value for m in asked.mentions), *asked.counted]
-        fitting: dict[tuple[Slot, ...], list[tuple[str, ...]]] = {}
-        able: list[tuple[int, Condition]] = []
-        for row, (condition, slots) in enumerate(self.parts.slots):
-            if slots not in fitting:
-                each = [[v for v in values if self._fits(slot, v, asked)] for slot in slots]
-                fitting[slots] = [way for way in itertools.product(*each) if len(set(way)) == len(way)]
-            if fitting[slots] and condition.table in reach:
-                able.append((row, condition))
+        ways = [self._ways(slots, asked, told) for slots in self.parts.kinds_of_slots]
+        able = [
+            (row, condition) for row, (condition, kind) in enumerate(zip(self.parts.usable, self.parts.kinds))
+            if ways[kind] and condition.table in reach
+        ]  # fmt: skip
         rows = [row for row, _ in able]
-        words = WEIGHT * np.log((self.parts.held[rows] @ table) / self.parts.held[rows].sum(1, keepdims=True)).sum(1)
-        worth: list[tuple[float, int]] = []
-        placed: dict[int, list[tuple[tuple[str, ...], float]]] = {}
-        for said, (row, condition) in zip(words.tolist(), able):
-            keys = self.parts.keys[row]
-            placed[row] = [
-                (way, AROUND * sum(self.parts.places.gain(k, v, told) for k, v in zip(keys, way)))
-                for way in fitting[condition.slots]
-            ]
-            around = max(around for _, around in placed[row])
-            worth.append((self.parts.costs[row] + said + around + reach[condition.table], row))
+        words = WEIGHT * np.log(self.parts.held.sums(table, rows) / self.parts.held.sizes[rows][:, None]).sum(1)
+        placed = {row: ways[self.parts.kinds[row]] for row in rows}
+        around = [max((gain for _, gain in of), default=0.0) for of in ways]
+        worth = [
+            (self.parts.costs[row] + said + around[self.parts.kinds[row]] + reach[condition.table], row)
+            for said, (row, condition) in zip(words.tolist(), able)
+        ]
         ranked = [row for _, row in sorted(worth, key=lambda of: -of[0])]
-        held, free = ([row for row in ranked if bool(self.parts.keys[row]) is filled] for filled in (True, False))
-        best = {*held[:HELD], *free[:FREE]}
+        held = [row for row in ranked if self.parts.slots[row].slots][:HELD]
+        free = [row for row in ranked if not self.parts.slots[row].slots][:FREE]
+        best = {*held, *free}
         usable = [(row, condition) for row, condition in able if row in best]  # in one order in all queries
         found = []
         for size in range(MOST_CONDITIONS + 1):
@@ -199,11 +203,21 @@ class Composer:
             for chosen in itertools.combinations(usable, size):
                 prior = few + sum(self.parts.costs[row] for row, _ in chosen)
                 conditions = tuple(condition for _, condition in chosen)
+                rows = tuple(row for row, _ in chosen)
                 for filled in itertools.product(*(placed[row] for row, _ in chosen)):
                     used = tuple(itertools.chain(*(values for values, _ in filled)))
                     if len(set(used)) == len(used):
-                        found.append(Filled(conditions, used, prior + sum(around for _, around in filled)))
+                        found.append(Filled(rows, conditions, used, prior + sum(around for _, around in filled)))
         return found
+
+    def _ways(self, slots: Slots, asked: Asked, told: Told) -> list[tuple[tuple[str, ...], float]]:
+        """The values of the question that can fill the slots, each in one, with what stands around them."""
+        values = [*(m.value for m in asked.mentions), *asked.counted]
+        each = [[v for v in values if self._fits(slot, v, asked)] for slot in slots.slots]
+        return [
+            (way, AROUND * sum(self.parts.places.gain(keys, v, told) for keys, v in zip(slots.places, way)))
+            for way in itertools.product(*each) if len(set(way)) == len(way)
+        ]  # fmt: skip
 
     def _joined(self, table: str, sets: Sequence[Filled]) -> np.ndarray:
         """log p that a query about `table` has conditions on these tables: -inf where they are not joined to it."""

@@ -53,6 +53,20 @@ def told_by(asked: Asked) -> Told:
 
 
 @dataclass(frozen=True)
+class Explainers:
+    """Of many queries the rows of a lexicon that may explain their words."""
+
+    rows: np.ndarray  # (queries, most parts), -1 beyond a query's own
+    sizes: np.ndarray  # (queries,)
+
+    def sums(self, table: np.ndarray, some: Sequence[int] | slice = slice(None)) -> np.ndarray:
+        """p(word | part) of `Lexicon.of`, (parts, words), summed over each query's parts: (queries, words)."""
+        import numpy as np
+
+        return np.vstack([table, np.zeros_like(table[:1])])[self.rows[some]].sum(1)
+
+
+@dataclass(frozen=True)
 class Lexicon:
     """p(word | part), learnt as in IBM's first model of translation (Brown et al. 1993): each word of a question is
     said for one of its query's parts, or for none, whichever explains it."""
@@ -85,15 +99,15 @@ class Lexicon:
         nothing = self.parts[NOTHING]
         return [nothing, *(self.parts.get(part, nothing) for part in parts)]
 
-    def counts(self, queries: Sequence[Iterable[Part]]) -> np.ndarray:
-        """How often each row of the table may explain a query's words: (queries, parts)."""
+    def explainers(self, queries: Iterable[Iterable[Part]]) -> Explainers:
+        """Which rows of the table may explain each query's words."""
         import numpy as np
 
-        found = np.zeros((len(queries), len(self.parts)))
-        for counted, parts in zip(found, queries):
-            for row in self.rows(parts):
-                counted[row] += 1
-        return found
+        rows = [self.rows(parts) for parts in queries]
+        found = np.full((len(rows), max(map(len, rows), default=1)), -1)
+        for places, of_query in zip(found, rows):
+            places[: len(of_query)] = of_query
+        return Explainers(found, np.array([len(of_query) for of_query in rows]))
 
     def of(self, told: Sequence[str]) -> np.ndarray:
         """p(word | part) of those of the words that the lexicon knows: (parts, words)."""

@@ -8,6 +8,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from .chances import Chances
@@ -17,7 +18,7 @@ from .lexicon import Lexicon, told_by
 from .linking import Asked, stem
 from .nested import alike
 from .places import Places
-from .sketch import Condition, Joins, Sketch, Tables, sketch_of
+from .sketch import Condition, Joins, Sketch, Slot, Tables, sketch_of
 from .tables import Link, quoted
 from .tables import Tables as Schema
 
@@ -30,6 +31,14 @@ AROUND = 1.0  # weight of what stands around values
 UNLIKELY = -7.0  # log p of a column that is none of the six most likely in its place
 UNSAID = 6.0  # nats that a value of the question costs which the query does not use
 _CONSTANT = re.compile(r"'((?:[^']|'')*)'|\b(\d+(?:\.\d+)?)\b")
+
+
+@dataclass(frozen=True)
+class Slots:
+    """What fills a condition's slots, and what is known of their places; many conditions have the same."""
+
+    slots: tuple[Slot, ...]
+    places: tuple[tuple[Any, ...], ...]
 
 
 class Parts:
@@ -65,14 +74,25 @@ class Parts:
                 self.patterns[pattern] += 1
                 self.shared[pattern] += column in named
         self.wholes = wholes_of(sketches, self._prior)
+        numbers = {c: number for number, c in enumerate(self.usable)}
+        self.seen = {  # the same by the numbers of the conditions, each once
+            frame: {tuple(sorted(numbers[c] for c, _ in held)): more for held, more in seen.items()
+                    if all(n == 1 for _, n in held)}
+            for frame, seen in self.wholes.items()
+        }  # fmt: skip
         self.frames = heapq.nlargest(KNOWN, self._frames(), key=lambda frame: frame.prior)
-        self.spoken = lexicon.counts([frame.parts for frame in self.frames])
-        self.opened = openings.counts([frame.asked for frame in self.frames])
+        self.spoken = lexicon.explainers(frame.parts for frame in self.frames)
+        self.opened = openings.explainers(frame.asked for frame in self.frames)
         # of each condition that is usable:
-        self.held = lexicon.counts([w.parts for w in self.usable.values()])
+        self.held = lexicon.explainers(w.parts for w in self.usable.values())
         self.costs = [self.chances.log(c) for c in self.usable]
-        self.slots = [(c, c.slots) for c in self.usable]
-        self.keys = [[keys_of(c, i, w.parts) for i in range(len(c.slots))] for c, w in self.usable.items()]
+        self.slots = [
+            Slots(c.slots, tuple(places.known(keys_of(c, i, w.parts)) for i in range(len(c.slots))))
+            for c, w in self.usable.items()
+        ]
+        self.kinds_of_slots = list(dict.fromkeys(self.slots))
+        known = {slots: kind for kind, slots in enumerate(self.kinds_of_slots)}
+        self.kinds = [known[slots] for slots in self.slots]
 
     @classmethod
     def learnt(cls, pairs: Iterable[tuple[Asked, str]], schema: Schema) -> Parts:

@@ -26,11 +26,17 @@ class Places:
                 self.of[key].update(enumerate(neighbours))
                 self.sizes[key] += 1
 
+    def known(self, keys: Iterable[Hashable]) -> tuple[Hashable, ...]:
+        """Those that examples tell something of; the others change no gain."""
+        return tuple(key for key in keys if key in self.sizes)
+
     def gain(self, keys: Sequence[Hashable], value: str, told: Told) -> float:
         """In nats, the best of where the value stands; 0 for what nothing is known of."""
         return max((self._gain(keys, pair) for pair in told.around.get(value, ())), default=0.0)
 
     def _gain(self, keys: Sequence[Hashable], neighbours: tuple[str, str]) -> float:
+        if not keys:
+            return 0.0
         gain, size = 0.0, sum(self.sizes[key] for key in keys)
         for found in enumerate(neighbours):
             share = (self.all[found] + 0.1) / (self.total + 1)
