@@ -169,13 +169,15 @@ def chosen(session: tao_hub.Session, run: str, number: int) -> dict[int, tuple[s
 
 def right(match: tao_hub.Reward, asked: Mapping[int, Prompt], answers: Mapping[int, str], golds: Mapping[int, str],
           ) -> dict[str, float]:  # fmt: skip
-    """How many of the answers the reward finds right by these golds, all by prompt row."""
+    """How many of the answers the reward finds right by these golds, all by prompt row; `unscored` ones are not."""
     pairs = [
         (Prompt(asked[row].messages, reference=golds[row], meta=asked[row].meta), Candidate("", answer))
         for row, answer in answers.items()
     ]
     scores = [s if isinstance(s, Score) else Score(s) for s in match.score_batch(pairs)]
-    return {"n": len(scores), "right": sum(s.value or 0.0 for s in scores) / max(1, len(scores))}
+    found = {"n": len(scores), "right": sum(s.value or 0.0 for s in scores) / max(1, len(scores))}
+    failed = sum(s.value is None for s in scores)
+    return {**found, "unscored": failed} if failed else found
 
 
 def train(start: Path | str, learned: Sequence[Group], out: Path, options: Mapping[str, Any]) -> Ref:

@@ -26,11 +26,11 @@ class Compose(tao_hub.Strategy):
 
     The examples' queries are taken apart into outlines (`SELECT … GROUP BY …`), tables, columns and conditions, and a
     lexicon learns which words speak of which part (IBM's first model, Brown et al. 1993). Of a question all sets of
-    parts are weighed that its values and numbers fill, by log p(words | parts) + log p(parts), and by the words before
-    and after a value where it may fill several places. So it also writes what no example has as a whole, where a small
-    policy fails (compositional generalisation: Andreas 2020, arXiv 1904.09545, recombines examples to train on). The
-    best few become candidates, which rewards judge. Queries are SQLite's, on SQLite databases; there is nothing to
-    write for others.
+    parts are weighed that its values and numbers fill, by log p(words | parts) + log p(parts), by whether examples have
+    the query as a whole, and by the words before and after a value where it may fill several places. So it also writes
+    what no example has as a whole, where a small policy fails (compositional generalisation: Andreas 2020, arXiv
+    1904.09545, recombines examples to train on). The best few become candidates, which rewards judge. Queries are
+    SQLite's, on SQLite databases; there is nothing to write for others.
     """
 
     class Options(Where):
@@ -58,11 +58,11 @@ class LexiconReward(tao_hub.Reward):
     """How likely the question's words are, given the parts of the query, and how likely these parts are: no labels but
     worked examples (see `sql/compose`).
 
-    The value, in nats per word of the question, is the sum of its parts: log p(words | parts) + log p(parts), what
-    stands around the question's values for the places that they fill, and −6 for each that the query does not use. Only
-    queries for one question compare. It knows synonyms that examples show, and hardly any order of words. What has no
-    such parts (a set operation, a table twice) is explained by nothing, so it has little. On other engines than SQLite
-    there is no score.
+    The value, in nats per word of the question, is the sum of its parts: log p(words | parts) + log p(parts) (more
+    where examples have all of them together), what stands around the question's values for the places that they fill,
+    and −6 for each that the query does not use. Only queries for one question compare. It knows synonyms that examples
+    show, and hardly any order of words. What has no such parts (a set operation, a table twice) is explained by
+    nothing, so it has little. On other engines than SQLite there is no score.
     """
 
     class Options(Where):
