@@ -4,6 +4,7 @@
     python benchmarks/sql/geoquery.py tune --data ../shared/data/geoquery --out work --seeds 0 1 2 3 4
     python benchmarks/sql/geoquery.py adapter --data …; … tune --lora …   # the same with SmolLM2
     python benchmarks/sql/geoquery.py learnt …                            # how right is what round 1 learnt from?
+    python benchmarks/sql/geoquery.py picked …                            # and what each reward would have picked
 
 Unlabelled are the other train and dev questions and, up to --prompts, questions with other values put in; the 279 test
 questions are sealed. `base` and `adapter` also measure what they have made; `base --labels 598 --copies 15` trains on
@@ -14,16 +15,19 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import itertools
 import json
 import random
 import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import base
+import picking
 from sqlglot import exp, parse_one
 from tao_reward_sql.repair import written
 from tao_reward_sql.suites import Folder
@@ -206,9 +210,43 @@ def learnt_from(data: Path, folder: Path, policy: Path, seed: int, options: argp
     }  # fmt: skip
 
 
+def picked(data: Path, folder: Path, policy: Path, seed: int, options: argparse.Namespace) -> None:
+    """What each reward, and their sums, would pick of round 1's candidates for the unlabelled questions whose gold the
+    benchmark has: how much is right, and paired against `sql/consistency`. Nobody picks what does not run."""
+    from tao_hub.loop import run_name
+
+    known = {row["question"]: row["query"] for _, row in questions(data)}
+    with tao_hub.open_session(options.out / "tao-hub.db", quiet=True) as session:
+        wanted = plan(folder, policy, seed, options)
+        drawn = [g for g in tao_hub.run_groups(session, run_name(wanted)) if g.prompt.text in known]
+    match = tao_hub.Hub().reward(tao_hub.Ref("sql/match", {"databases": str(folder)}))
+    groups = []
+    for group in drawn:
+        judged = replace(group.prompt, reference=known[group.prompt.text])
+        verdicts = match.score_batch([(judged, candidate) for candidate in group.candidates])
+        right = [v if isinstance(v, tao_hub.Score) else tao_hub.Score(v) for v in verdicts]
+        groups.append(replace(group, scores=tuple({**s, "right": v} for s, v in zip(group.scores, right))))
+    match.close()
+    weights = {use.key: use.weight for use in wanted.rewards}
+    labels = [label for label in weights if label != "executes"]
+    rng = random.Random(seed)
+    ways: dict[str, picking.Key] = {
+        "at random": lambda group, i: rng.random(),
+        "longest": lambda group, i: len(group.candidates[i].response),
+        "log-probability": picking.mean_log_probability,
+        **{"+".join(some): picking.total(weights, *some)
+           for size in range(1, len(labels) + 1) for some in itertools.combinations(labels, size)},
+    }  # fmt: skip
+    found = {name: picking.picked(groups, key, mended=True) for name, key in ways.items()}
+    there = [float(any(picking.value("right")(g, i) == 1.0 for i in range(len(g.candidates)))) for g in groups]
+    print(f"{len(groups)} questions, a right candidate for {picking.mean(there):.1%}")
+    for name, values in found.items():
+        print(f"{name:30} {picking.mean(values):.1%}  over consistency", picking.against(found["consistency"], values))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["base", "adapter", "tune", "learnt"])
+    parser.add_argument("what", choices=["base", "adapter", "tune", "learnt", "picked"])
     parser.add_argument("--data", type=Path, required=True, help="folder of geography.json.gz and geography.sqlite")
     parser.add_argument("--out", type=Path, default=Path("geoquery"))
     parser.add_argument("--labels", type=int, default=150)
@@ -236,6 +274,9 @@ def main() -> None:
     policy = options.out / f"{'adapter' if options.lora else 'base'}-{options.labels}"
     if options.what == "learnt":
         print(json.dumps(learnt_from(options.data, folder, policy, options.seeds[0], options)))
+        return
+    if options.what == "picked":
+        picked(options.data, folder, policy, options.seeds[0], options)
         return
     if options.what != "tune":
         copies = options.copies or (60 if options.what == "base" else 2)

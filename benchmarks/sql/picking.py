@@ -1,6 +1,6 @@
 """Picking among judged candidates, and what a difference between two ways to pick is worth.
 
-Used by reward_model.py beside it. A group's candidates hold the score "right": the verdict of the gold query.
+Used by reward_model.py and geoquery.py beside it. A group's candidates hold the score "right": the verdict of gold.
 """
 
 from __future__ import annotations
