@@ -319,17 +319,22 @@ def test_the_lexicon_ranks_as_queries_are_composed(shop: Path) -> None:
 def test_a_query_that_examples_have_as_a_whole_is_likelier_than_its_parts_tell(shop: Path) -> None:
     sketches = [found[0] for q, sql in EXAMPLES if (found := sketch_of(sql, read(q, shop), tables_of(shop).folded))]
     seen, share = sketches[0], 1 / len(sketches)
-    more = wholes_of(sketches, lambda _: math.log(0.02))[Frame.of(seen)]
-    # of what is asked, 15% is asked as a whole: 0.85 · 0.02 + 0.15 / 9 instead of 0.85 · 0.02
-    assert more[held_by(seen.conditions)] == pytest.approx(math.log((0.85 * 0.02 + 0.15 * share) / (0.85 * 0.02)))
+    more = wholes_of(sketches, lambda _: math.log(0.05))[Frame.of(seen)]
+    # of what is asked, 15% is asked as a whole: 0.85 · 0.05 + 0.15 / 9 instead of 0.85 · 0.05
+    assert more[held_by(seen.conditions)] == pytest.approx(math.log((0.85 * 0.05 + 0.15 * share) / (0.85 * 0.05)))
     assert held_by([]) not in more
+    assert wholes_of(sketches, lambda _: -20.0)[Frame.of(seen)][held_by(seen.conditions)] == 0.5  # a hint, no more
 
-    chairs, dear = lexicon(
-        shop, "List products",
-        "SELECT name FROM product WHERE category = 'chairs'",  # as the third example has it
-        "SELECT category FROM product WHERE category = 'chairs'",
-    )  # fmt: skip
-    assert chairs.parts["parts"] > dear.parts["parts"] + 2
+    parts = Parts.learnt([(read(q, shop), sql) for q, sql in EXAMPLES], tables_of(shop))
+    asked, seen_sql = read("List the products in lamps", shop), "SELECT name FROM product WHERE category = 'lamps'"
+    words = len([word for word in told_by(asked).words if word in parts.lexicon.words])
+
+    def judged() -> tuple[float, float]:
+        return words * parts.likelihood(seen_sql, asked)["parts"], dict(Composer(parts).queries(asked))[seen_sql]
+
+    with_hint = judged()
+    parts.wholes, parts.seen = {}, {}
+    assert [a - b for a, b in zip(with_hint, judged())] == pytest.approx([0.5, 0.5])
 
 
 def test_the_order_of_conditions_does_not_make_another_whole(shop: Path) -> None:

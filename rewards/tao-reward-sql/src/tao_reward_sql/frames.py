@@ -11,6 +11,7 @@ from typing import Any
 from .sketch import Condition, Outline, Sketch
 
 SEEN = 0.15  # share of queries that are asked as a whole, as examples are, not put together from parts
+HINT = 0.5  # nats that this may add at most: more would keep what no example has from being thought of
 
 
 @dataclass(frozen=True)
@@ -55,10 +56,10 @@ def held_by(conditions: Iterable[Condition]) -> Held:
 
 def wholes_of(sketches: Sequence[Sketch], prior: Callable[[Sketch], float]) -> Mapping[Frame, Mapping[Held, float]]:
     """How much more probable a query is that examples have as a whole, with these or other constants, than its parts
-    tell by `prior`: log of (1 - SEEN) p(parts) + SEEN p(whole), less that of a query that none has."""
+    tell by `prior`: log of (1 - SEEN) p(parts) + SEEN p(whole), less that of a query that none has; HINT at most."""
     counts = Counter((Frame.of(s), held_by(s.conditions)) for s in sketches)
     found: dict[Frame, dict[Held, float]] = defaultdict(dict)
     for (frame, held), sketch in {(Frame.of(s), held_by(s.conditions)): s for s in sketches}.items():
         share = counts[frame, held] / len(sketches)
-        found[frame][held] = math.log1p(SEEN / (1 - SEEN) * share / math.exp(prior(sketch)))
+        found[frame][held] = min(HINT, math.log1p(SEEN / (1 - SEEN) * share / math.exp(prior(sketch))))
     return dict(found)
