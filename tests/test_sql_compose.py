@@ -334,7 +334,7 @@ def test_a_query_that_examples_have_as_a_whole_is_likelier_than_its_parts_tell(s
 
     told = sketch_of(seen_sql, asked, parts.tables)
     assert told is not None
-    hint = parts.wholes[Frame.of(told[0])][held_by(told[0].conditions)]  # of its pattern: an example asks for chairs
+    hint = parts.wholes[Frame.of(told[0])][held_by(told[0].conditions)]  # an example asks for chairs
     with_hint = judged()
     parts.wholes, parts.seen = {}, {}
     assert [a - b for a, b in zip(with_hint, judged())] == pytest.approx([hint, hint])
