@@ -57,7 +57,7 @@ def learnt(options: argparse.Namespace) -> None:
             asked = dict(session.store.prompts(tuning_slice(session, wanted)))
             rounds = [base.chosen(session, run_name(wanted), n + 1) for n in range(rounds_done(session, wanted))]
         if not rounds:
-            raise SystemExit(f"{options.out} has no finished round of {run_name(wanted)}: `tune` with these options first")
+            raise SystemExit(f"{options.out}: no finished round of {run_name(wanted)}; `tune` with these options first")
         match = tao_hub.Hub().reward(tao_hub.Ref("sql/match", Backoffice().options_for("sql/match")))
         known = {row: golds[str(p.id)] for row, p in asked.items()}
         for number, best in enumerate(rounds, 1):
