@@ -350,10 +350,13 @@ def test_what_must_not_run_is_told_apart_from_what_fails(shop: Path, sandbox: Sa
     tells_apart(sandbox, shop, [
         ("SELECT * FROM read_csv('/etc/passwd')", "forbidden"), ("INSTALL httpfs", "forbidden"), ("SET threads = 4", "forbidden"),
         ("SELECT random()", "forbidden"), ("SELECT nope FROM sale", "error"), ("SELECT 1; SELECT 2", "forbidden"), ("SELEC", "error"),
-        ("SELECT list(i) FROM range(1000000000) t(i)", "memory"), ("SELECT range(1000000000)", "memory"),
         ("WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t) SELECT count(*) FROM t", "timeout"),
         ("SELECT levenshtein(repeat('a', 200000), repeat('b', 200000))", "timeout"),
     ])  # fmt: skip
+    with Sandbox(1, Limits(seconds=60.0)) as patient:  # a busy machine takes seconds to fill the memory that is allowed
+        tells_apart(patient, shop, [
+            ("SELECT list(i) FROM range(1000000000) t(i)", "memory"), ("SELECT range(1000000000)", "memory"),
+        ])  # fmt: skip
 
 
 def test_a_killed_worker_costs_one_query_and_engines_stand_side_by_side(shop: Path, tmp_path: Path) -> None:
