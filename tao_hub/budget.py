@@ -11,7 +11,7 @@ from .errors import UsageError
 
 if TYPE_CHECKING:
     from .config import Plan, Source
-    from .store import Store
+    from .store import Slice, Store
 
 FORMS = "90s, 10m, 2h (time), 500k-tokens, 2M-tokens (generated in tuning), or n=32 (candidates a prompt and round)"
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
@@ -90,14 +90,21 @@ def exhausted(plan: Plan, rounds_done: int, seconds: float, tokens: int) -> str:
     return ""
 
 
-def generated_tokens(store: Store, stats: Mapping[str, Any]) -> int:
-    """Tokens that were generated for the candidates of a round, from the statistics that the round left."""
+def generated_tokens(store: Store, stats: Mapping[str, Any], parts: Sequence[Slice]) -> int:
+    """Tokens that were generated for a round's candidates for the prompts of `parts`, from the statistics that it left.
+
+    What other runs drew in the same way for other prompts does not count.
+    """
     total = 0
     most: dict[tuple[int, int], int] = {}
     for policy, source, n in stats.get("members", []):  # tasks that ask in one way share its candidates' source
         most[policy, source] = max(n, most.get((policy, source), 0))
     for (policy, source), n in most.items():
-        sql = "SELECT sum(output_tokens) FROM candidates WHERE policy = ? AND source = ? AND slot < ?"
-        row = store.one(sql, [policy, source, n])
+        asked = " OR ".join(["(suite = ? AND split = ? AND position < ?)"] * len(parts))
+        sql = (
+            "SELECT sum(output_tokens) FROM candidates WHERE policy = ? AND source = ? AND slot < ? "
+            f"AND prompt IN (SELECT prompt FROM items WHERE {asked})"
+        )
+        row = store.one(sql, [policy, source, n, *(value for part in parts for value in part.where)])
         total += int(row[0] or 0) if row else 0
     return total

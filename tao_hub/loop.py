@@ -152,7 +152,8 @@ def enough(session: Session, plan: Plan, run: int, number: int, began: float) ->
     if any(r["number"] >= number for r in done):
         return ""  # it is there already: nothing is spent by going on
     before = sum(s for stage, s in history.seconds(run).items() if stage != "peak_memory_mb")  # of other sessions
-    tokens = sum(generated_tokens(session.store, r["stats"]) for r in done)
+    parts = [tuning_slice(session, task) for task in plan.by_task().values()]
+    tokens = sum(generated_tokens(session.store, r["stats"], parts) for r in done)
     why = exhausted(plan, len(done), before + time.monotonic() - began, tokens)
     levels = round_levels(session, plan, run)
     if plan.patience and levels and number - 1 - best_of(levels) >= plan.patience:

@@ -117,7 +117,7 @@ def _one(session: Session, plan: Plan, command: str) -> dict[str, Any]:
         "primary": primary, "values": items[primary["after_label"]], "base_values": items["base"], "cost": cost,
         "base_cost": base, "labels_used": data["labels_used"], "examples": data["worked_examples"],
         "candidates": sum(r["stats"]["candidates"] for r in rounds),
-        "tokens": sum(generated_tokens(session.store, r["stats"]) for r in rounds),
+        "tokens": sum(generated_tokens(session.store, r["stats"], [tuning_slice(session, plan)]) for r in rounds),
     }  # fmt: skip
 
 

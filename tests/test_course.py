@@ -16,6 +16,7 @@ from tao_hub.budget import Budget, exhausted, generated_tokens, parse_budget, wi
 from tao_hub.compose import compose, scaled
 from tao_hub.config import RewardUse
 from tao_hub.exploring import won
+from tao_hub.guards import tuning_slice
 from tao_hub.health import warnings
 from tao_hub.history import History
 from tao_hub.loop import run_name
@@ -145,8 +146,10 @@ def test_a_run_ends_before_the_round_that_its_budget_does_not_allow(
     with Session(tmp_path / "s.db", hub_of(site.add("learner", KEEPING), counts)) as session:
         name = tune(session, asked(data, budget="480 tokens", rounds=5, **policy))
         rounds = History(session.store).rounds(1)
-        spent = [generated_tokens(session.store, r["stats"]) for r in rounds]
+        whole, ten = (tuning_slice(session, asked(data, prompts=n, **policy)) for n in (None, 10))
+        spent = [generated_tokens(session.store, r["stats"], [whole]) for r in rounds]
         assert spent == [120, 240]  # four candidates of 30 prompts, of one and of two words
+        assert generated_tokens(session.store, rounds[0]["stats"], [ten]) == 40  # of other prompts nothing counts
         more = len(rounds) + 1
         larger = asked(data, budget="100k-tokens", rounds=more, **policy)
         assert tune(session, larger) == name  # the same run, which goes on

@@ -123,7 +123,7 @@ def test_a_sweep_draws_quality_against_prompts(site: Site, tmp_path: Path, data:
             sweep(session, asked(data), [4], [0], over="prompts")
     assert [q["label"] for q in report["quality"]] == ["base", "prompts = 10", "prompts = 30"]
     assert report["warnings"] == ["prompts = 31 is left out: there are 30"]
-    per_prompt = {p["candidates"] / p["size"] for p in report["sweep"]}
+    per_prompt = {(p["candidates"] / p["size"], p["tokens"] / p["size"]) for p in report["sweep"]}
     assert len(per_prompt) == 1
     for page in (render_html(report), render_markdown(report)):
         assert "prompts = 30" in page
