@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .budget import exhausted, fitted, generated_tokens
+from .budget import exhausted, fitted, generated_tokens, parse_budget
 from .config import EvalUse, Plan, opened_name
 from .exploring import ways, with_own
 from .guards import check, tuning_slice
@@ -152,8 +152,10 @@ def enough(session: Session, plan: Plan, run: int, number: int, began: float) ->
     if any(r["number"] >= number for r in done):
         return ""  # it is there already: nothing is spent by going on
     before = sum(s for stage, s in history.seconds(run).items() if stage != "peak_memory_mb")  # of other sessions
-    parts = [tuning_slice(session, task) for task in plan.by_task().values()]
-    tokens = sum(generated_tokens(session.store, r["stats"], parts) for r in done)
+    tokens = 0
+    if parse_budget(plan.budget).tokens is not None:
+        parts = [tuning_slice(session, task) for task in plan.by_task().values()]
+        tokens = sum(generated_tokens(session.store, r["stats"], parts) for r in done)
     why = exhausted(plan, len(done), before + time.monotonic() - began, tokens)
     levels = round_levels(session, plan, run)
     if plan.patience and levels and number - 1 - best_of(levels) >= plan.patience:

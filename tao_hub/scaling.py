@@ -105,6 +105,7 @@ def _one(session: Session, plan: Plan, command: str) -> dict[str, Any]:
     primary = data["primary"]
     run = history.find(name)["id"]
     rounds = [r for r in history.rounds(run) if r["after"] is not None and r["number"] <= plan.rounds]
+    parts = [tuning_slice(session, plan)]
     rows = {q["label"]: q for q in data["quality"] if _same(q, primary)}
     cost = {k: rows[primary["after_label"]][k] for k in ("output_tokens", "latency_s", "truncated", "errors")}
     base = {k: rows["base"][k] for k in cost}
@@ -117,7 +118,7 @@ def _one(session: Session, plan: Plan, command: str) -> dict[str, Any]:
         "primary": primary, "values": items[primary["after_label"]], "base_values": items["base"], "cost": cost,
         "base_cost": base, "labels_used": data["labels_used"], "examples": data["worked_examples"],
         "candidates": sum(r["stats"]["candidates"] for r in rounds),
-        "tokens": sum(generated_tokens(session.store, r["stats"], [tuning_slice(session, plan)]) for r in rounds),
+        "tokens": sum(generated_tokens(session.store, r["stats"], parts) for r in rounds),
     }  # fmt: skip
 
 

@@ -77,9 +77,9 @@ class Composer:
 
         conditions = {row: condition for s in sets for row, condition in zip(s.rows, s.conditions)}
         order = {row: number for number, row in enumerate(conditions)}
-        padded = np.vstack([table, np.zeros_like(table[:1])])  # the last row is that of no condition
-        held = np.array([padded[self._places(c)].sum(0) for c in conditions.values()] + [padded[-1]])
-        counts = np.array([len(self.parts.usable[c].parts) for c in conditions.values()] + [0])
+        nothing, known = table[self.parts.lexicon.rows([])], list(conditions)  # it counts once, with the frame
+        held = np.vstack([self.parts.held.sums(table, known) - nothing, np.zeros_like(nothing)])  # last: no condition
+        counts = np.array([*(self.parts.held.sizes[known] - 1), 0])
         owns = [own_of(self.parts.usable[c].parts) for c in conditions.values()]
         different = {rows: number for number, rows in enumerate(dict.fromkeys(s.rows for s in sets))}
         places = np.full((len(different), MOST_CONDITIONS), -1)
@@ -95,10 +95,6 @@ class Composer:
                 if rows in different:
                     worth[different[rows]] += gain
         return found[:, [different[s.rows] for s in sets]]
-
-    def _places(self, condition: Condition) -> list[int]:
-        """Rows of the lexicon that explain words for a condition."""
-        return self.parts.lexicon.rows(self.parts.usable[condition].parts)[1:]
 
     def _query(self, frame: Frame, chosen: Filled, asked: Asked, told: Told) -> str | None:
         constants = (*self._left(frame.outline, chosen, asked, told), *chosen.constants)
