@@ -27,6 +27,7 @@ _HOMES = {
     "scoring": "score_group score_pairs",
     "ablations": "without",
     "ways": "Ways comparison",
+    "repeats": "repeated",
     "scaling": "sweep",
     "synthesis": "Synthesis synthesize",
     "overlap": "find_overlap",
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
     from .plugins import Hub
     from .records import dump_record, find_record, normalise_text, parse_json, parse_record, value_key
     from .recycle import evaluated_suites, run_groups
+    from .repeats import repeated
     from .report import print_report, render_html, render_markdown
     from .rows import score_rows
     from .runs import run_report
@@ -104,7 +106,7 @@ __all__ = [  # noqa: RUF022 - grouped by home
     "command_line", "open_session", "show_report",
     "combine", "compare", "draw", "Drawn", "evaluate", "generate", "run_round", "score", "score_group",
     "score_pairs", "score_rows", "tune", "update",
-    "Ways", "comparison", "sweep", "Synthesis", "synthesize",
+    "Ways", "comparison", "repeated", "sweep", "Synthesis", "synthesize",
     "evaluated_suites", "find_overlap", "run_groups", "run_report", "print_report", "render_html", "render_markdown",
     "bootstrap_interval", "paired_delta", "proportion_interval", "tidy",
 ]  # fmt: skip

@@ -113,7 +113,7 @@ def print_report(data: Mapping[str, Any], console: Console) -> None:
     if view["headline"]:
         _print_headline(view["headline"], console)
     console.print(Text(" · ".join(_facts(safe)), style="dim"))
-    for draw in (_gates, _deltas, _quality, _gap, _compute, _external, _adds, _rounds):
+    for draw in (_gates, _deltas, _spread, _quality, _gap, _compute, _external, _adds, _rounds):
         table = draw(view)
         if table is not None:
             console.print()
@@ -224,6 +224,20 @@ def _gates(view: Mapping[str, Any]) -> Table | None:
         on = " ".join(str(item["row"][key]) for key in ("suite", "split", "metric"))
         cells = (f"{item['before']} → {item['after']}", item["delta"], item["bounds"], item["margin"])
         _add(table, on, *cells, figures.number(item["row"].get("n")), _verdict(item["row"]["verdict"]))
+    return table
+
+
+def _spread(view: Mapping[str, Any]) -> Table | None:
+    found = figures.rows(view["data"], "spread")
+    if not found:
+        return None
+    table = _table("Other seeds", "measured<", "level per seed<", "mean", "interval over seeds", "sd")
+    for row in found:
+        plain = row["metric"] in view["plain"]
+        on = " ".join(str(row[key]) for key in ("suite", "split", "metric"))
+        levels = ", ".join(figures.level(value, plain) for value in row["levels"])
+        mean, deviation = (figures.level(row[key], plain) for key in ("mean", "sd"))
+        _add(table, on, levels, mean, figures.between(row, plain), deviation)
     return table
 
 

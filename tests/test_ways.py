@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from statistics import stdev
 from typing import Any
 
 import pytest
@@ -13,7 +14,19 @@ from learner import SOURCE, WITH_OPTIONS
 from test_loop import settings, write_plan
 
 import tao_hub
-from tao_hub import LabelLeak, Session, UsageError, Ways, comparison, load_plan, render_html, render_markdown, sweep
+from tao_hub import (
+    LabelLeak,
+    Session,
+    UsageError,
+    Ways,
+    comparison,
+    load_plan,
+    render_html,
+    render_markdown,
+    repeated,
+    run_report,
+    sweep,
+)
 from tao_hub.stats import bootstrap_ratio
 
 # What it learns depends on how much it saw: a majority of few candidates is often wrong.
@@ -141,6 +154,49 @@ def test_a_size_that_gives_nothing_to_learn_from_is_left_out_and_said(site: Site
 def test_a_sweep_of_one_size_is_refused(tmp_path: Path, data: Path) -> None:
     with Session(tmp_path / "s.db", hub_of()) as session, pytest.raises(UsageError, match="two sizes or more"):
         sweep(session, asked(data), [4], [0])
+
+
+def test_a_plan_with_several_seeds_has_a_mean_over_items_and_a_spread_over_seeds(
+    site: Site, tmp_path: Path, data: Path
+) -> None:
+    any_answer = [{"name": "rules/length", "options": {"target": 5}}]  # so what one draw teaches is a matter of luck
+    few = asked(data, candidates=[{"strategy": "direct", "n": 1}], prompts=1, rewards=any_answer)
+    with Session(tmp_path / "s.db", hub_of(site.add("learner", SOURCE))) as session:
+        report = repeated(session, few, [0, 3, 5, 3]).data
+        again = repeated(session, few, [0, 3, 5]).data
+        alone = {run: run_report(session, run).data for run in report["runs"]}
+    assert report == again
+    assert report["seeds"] == [0, 3, 5]
+    labels = ["base", "seed 0", "seed 3", "seed 5", "mean of 3 seeds"]
+    assert [q["label"] for q in report["quality"]] == labels
+    level = {q["label"]: q["value"] for q in report["quality"]}
+    own = [next(q["value"] for q in one["quality"] if q["label"] == "round 1") for one in alone.values()]
+    assert [level[f"seed {seed}"] for seed in (0, 3, 5)] == own == [0.8, 0.0, 0.2]
+    assert level["mean of 3 seeds"] == pytest.approx(sum(own) / 3)
+    (spread,) = report["spread"]
+    assert spread["levels"] == own
+    half = 4.302653 * stdev(own) / 3**0.5  # t of two degrees of freedom
+    assert (spread["low"], spread["high"]) == pytest.approx((sum(own) / 3 - half, sum(own) / 3 + half))
+    assert [d["after_label"] for d in report["deltas"]] == ["mean of 3 seeds", "seed 0", "seed 3", "seed 5"]
+    assert report["deltas"][0]["delta"] == pytest.approx(level["mean of 3 seeds"] - level["base"])
+    for page in (render_html(report), render_markdown(report)):
+        assert "interval over seeds" in page
+        assert "mean of 3 seeds" in page
+
+
+def test_gates_hold_for_each_of_several_seeds(site: Site, tmp_path: Path, data: Path, run: Run) -> None:
+    site.add("learner", SOURCE)
+    kept = [{"split": "test", "sealed": True, "retain": 0.001}]
+    wrong = [{"name": "rules/regex", "options": {"pattern": "^no$"}, "gate": 0.5}]
+    given = settings(data, policy_options={"replies": REPLIES}, eval=kept, rewards=wrong)
+    config = write_plan(tmp_path / "tune.toml", given)
+    done = run("tune", config, "--seeds", "0,1", "--json")
+    assert [gate["suite"][:6] for gate in json.loads(done.out)["gates"]] == ["seed 0", "seed 1"]
+    assert done.code == 1
+    assert "--seed or --seeds" in run("tune", config, "--seeds", "0,1", "--seed", 0).err
+    assert "two seeds or more" in run("tune", config, "--seeds", "3").err
+    shown = run("tune", config, "--seeds", "0,1")
+    assert "Other seeds" in shown.out
 
 
 def test_the_commands_compare_and_sweep_a_config(run: Run, tmp_path: Path, data: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from ..cli import cli, hub
+from ..errors import UsageError
 from ..hookspecs import KINDS
 from .extend import OpenGroup
 
@@ -165,3 +166,11 @@ def completion_command(shell: str) -> None:
     cls = get_completion_class(shell)
     assert cls is not None
     click.echo(cls(cli, {}, "tao-hub", "_TAO_HUB_COMPLETE").source())
+
+
+def numbers(text: str, option: str) -> list[int]:
+    """Numbers separated by commas. Raises UsageError."""
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise UsageError(f"{option} {text!r}: expected numbers separated by commas, as in 1,4,16") from error

@@ -15,7 +15,7 @@ from ..cli import hub
 from ..errors import GateFailed, UsageError
 from ..types import Ref, Sampling
 from .extend import OpenCommand
-from .lists import json_option, table
+from .lists import json_option, numbers, table
 from .progress import Bar
 
 if TYPE_CHECKING:
@@ -238,6 +238,7 @@ def _number(value: Any) -> str:
 @click.option("--policy", default=None, help="Starting policy (overrides the file).")
 @click.option("--rounds", type=int, default=None)
 @click.option("--seed", type=int, default=None)
+@click.option("--seeds", default="", help="Tune with each of them, as in 0,1,2, and report their mean and spread.")
 @click.option("--budget", default=None, help="What the tuning may cost: 10m, 2M-tokens or n=32 candidates a prompt.")
 @click.option("--keep", type=click.Choice(["last", "best"]), default=None, help="Whose policy the run ends with.")
 @click.option("--prompts", type=int, default=None, help="Use only the first so many prompts.")
@@ -250,8 +251,8 @@ def _number(value: Any) -> str:
 @store_option
 @json_option
 def tune_command(
-    plan: Path | None, init: Path | None, report: Path, require_improvement: bool, store: Path, as_json: bool,
-    **overrides: Any,
+    plan: Path | None, init: Path | None, report: Path, require_improvement: bool, seeds: str, store: Path,
+    as_json: bool, **overrides: Any,
 ) -> None:  # fmt: skip
     """Tune a policy in rounds, label-free, as CONFIG.toml says. The same command resumes a stopped run.
 
@@ -264,13 +265,13 @@ def tune_command(
         raise UsageError("which config? `tao-hub tune CONFIG.toml`; `tao-hub tune --init CONFIG.toml` writes one")
     from ..across import require_kept
 
+    if seeds and overrides["seed"] is not None:
+        raise UsageError("give --seed or --seeds")
+    several = numbers(seeds, "--seeds") if seeds else []
     wanted = config.load_plan(plan, {k: v for k, v in overrides.items() if v is not None})
     with open_session(store, as_json, wanted.timeout, wanted.deterministic) as s:
-        data = tune_and_report(s, wanted, report, command_line())
-    if as_json:
-        click.echo(json.dumps(data, ensure_ascii=False))
-    else:
-        show_report(data, report)
+        data = run_seeds(s, wanted, several) if several else tune_and_report(s, wanted, report, command_line())
+    write_report(data, report, as_json)
     require_kept(data.get("gates", []))
     if require_improvement:
         _require(data)
@@ -286,6 +287,24 @@ def tune_and_report(opened: Any, plan: config.Plan, report: Path, command: str =
     data = dict(run_report(opened, name).data)
     report.write_text(render_html(data), encoding="utf-8")
     return data
+
+
+def run_seeds(opened: Any, plan: config.Plan, seeds: Sequence[int]) -> dict[str, Any]:
+    """Tune with each seed (or go on), and return the data of their common report."""
+    from ..repeats import repeated
+
+    return dict(repeated(opened, plan, seeds, command_line()).data)
+
+
+def write_report(data: dict[str, Any], report: Path, as_json: bool) -> None:
+    """Write the page of results set side by side, and print them."""
+    from ..report import render_html
+
+    report.write_text(render_html(data), encoding="utf-8")
+    if as_json:
+        click.echo(json.dumps(data, ensure_ascii=False))
+    else:
+        show_report(data, report)
 
 
 def show_report(data: dict[str, Any], report: Path) -> None:

@@ -10,8 +10,8 @@ import click
 
 from .. import config
 from ..errors import UsageError
-from .lists import json_option, table
-from .stages import command_line, open_session, show_report, store_option
+from .lists import json_option, numbers, table
+from .stages import command_line, open_session, store_option, write_report
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +57,7 @@ def compare_command(
     with open_session(store, as_json, plan.timeout, plan.deterministic) as s:
         ways = Ways(labels, gold, examples, best_of, external, config.parse_options(pairs))
         data = dict(comparison(s, plan, ways, command_line()).data)
-    _write(data, report, as_json)
+    write_report(data, report, as_json)
     require_kept(data.get("gates", []))
 
 
@@ -77,28 +77,11 @@ def sweep_command(plan: Path, sizes: str, prompts: str, seeds: str, report: Path
     if sizes and prompts:
         raise UsageError("give --n or --prompts: a sweep turns one of them")
     over, text = ("prompts", prompts) if prompts else ("n", sizes or "1,2,4,8,16,32")
-    turned, again = _numbers(text, f"--{over}"), _numbers(seeds, "--seeds")
+    turned, again = numbers(text, f"--{over}"), numbers(seeds, "--seeds")
     wanted = config.load_plan(plan)
     with open_session(store, as_json, wanted.timeout, wanted.deterministic) as s:
         data = dict(sweep(s, wanted, turned, again, command_line(), over).data)
-    _write(data, report, as_json)
-
-
-def _write(data: dict[str, Any], report: Path, as_json: bool) -> None:
-    from ..report import render_html
-
-    report.write_text(render_html(data), encoding="utf-8")
-    if as_json:
-        click.echo(json.dumps(data, ensure_ascii=False))
-    else:
-        show_report(data, report)
-
-
-def _numbers(text: str, option: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError as error:
-        raise UsageError(f"{option} {text!r}: expected numbers separated by commas, as in 1,4,16") from error
+    write_report(data, report, as_json)
 
 
 def _labels_of_a_run(asked: Sequence[str], store: Path, as_json: bool) -> None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 @click.option("--rounds", type=int, default=None, help="Rounds in all; default: 1, then one more each time.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--prompts", type=int, default=None, help="Unlabelled inputs used (fewer: faster, weaker).")
+@click.option("--epochs", type=click.FloatRange(min=0, min_open=True), default=None,
+              help="Passes over all that is learnt: longer, better (inbox: 4; default: the suite's short plan).")
 @click.option("--limit", type=int, default=None, help="Items measured per split (a quick try; the report says n).")
 @click.option("--ablate", is_flag=False, flag_value="all", metavar="[LABEL,…]",
               help="Also tune without each reward in turn, or without each of those named: what it adds (long).")
@@ -30,8 +32,8 @@ if TYPE_CHECKING:
 @click.option("--report", type=click.Path(path_type=Path), default=Path("report.html"), show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def quickstart(
-    suite: str, policy: str | None, rounds: int | None, seed: int, prompts: int | None, limit: int | None,
-    ablate: str | None, deterministic: bool, store: Path, report: Path, as_json: bool,
+    suite: str, policy: str | None, rounds: int | None, seed: int, prompts: int | None, epochs: float | None,
+    limit: int | None, ablate: str | None, deterministic: bool, store: Path, report: Path, as_json: bool,
 ) -> None:  # fmt: skip
     """Tune a model without labels on messy customer messages (or on questions to SQL), and measure what it gained.
 
@@ -49,13 +51,15 @@ def quickstart(
         from .office.plan import ROUNDS, plan
 
     policy = policy or ""
-    wanted = plan(policy, rounds or ROUNDS, seed, prompts, limit, deterministic)
+    longer = {} if epochs is None else {"epochs": epochs}
+    wanted = plan(policy, rounds or ROUNDS, seed, prompts, limit, deterministic, **longer)
     left_out = _labels(wanted, ablate) if ablate else []
     _bring("smollm2" if policy == "adapter" else policy)
     with tao_hub.open_session(store, as_json, wanted.timeout, deterministic) as opened:
         if rounds is None:
             done = tao_hub.rounds_done(opened, wanted)
-            wanted = plan(policy, done + 1 if done >= ROUNDS else ROUNDS, seed, prompts, limit, deterministic)
+            rounds = done + 1 if done >= ROUNDS else ROUNDS
+            wanted = plan(policy, rounds, seed, prompts, limit, deterministic, **longer)
         for label in left_out:
             tao_hub.tune(opened, tao_hub.without(wanted, label), command=tao_hub.command_line())
         data = tao_hub.tune_and_report(opened, wanted, report, tao_hub.command_line())

@@ -10,6 +10,7 @@ import tao_hub
 ROUNDS = 1
 PROMPTS = 600
 DEV = 60  # of dev's 200, to keep the whole thing short
+EPOCHS, SUREST = 1.5, 440  # of what is learnt, and how many messages, to keep it short
 
 # The untouched model is asked with eight worked examples; a string of its answer can only be copied from the message.
 # From round 2 on the tuned model, which needs no examples any more, is asked the plain prompt. What the untouched one
@@ -67,22 +68,28 @@ LATER_NULL = {
 
 def plan(
     policy: str, rounds: int, seed: int, prompts: int | None = None, limit: int | None = None,
-    deterministic: bool = False,
+    deterministic: bool = False, epochs: float | None = None,
 ) -> tao_hub.Plan:  # fmt: skip
-    """The quickstart's plan; `limit` bounds the items measured per split."""
+    """The quickstart's plan; `limit` bounds the items measured per split.
+
+    By default the surest messages are learnt, one and a half times over, to keep it short; with `epochs` all of them,
+    so many times.
+    """
+    prompts = prompts or PROMPTS
     splits: list[dict[str, Any]] = [
         {"split": "dev", "limit": min(limit or DEV, DEV)},
         {"split": "test", "sealed": True, "limit": limit},
         {"split": "human", "sealed": True, "limit": limit},
     ]
     return tao_hub.load_plan({
-        "suite": "inbox", "policy": policy, "rounds": rounds, "seed": seed, "prompts": prompts or PROMPTS,
+        "suite": "inbox", "policy": policy, "rounds": rounds, "seed": seed, "prompts": prompts,
         "max_tokens": 80, "deterministic": deterministic, "candidates": CANDIDATES,
         "combine": COMBINE, "rewards": REWARDS,
         "train": {
             "name": "trl/best-of-n", "start": "base",
             "options": {
-                "epochs": 1.5, "batch_size": 8, "lora_rank": 16, "max_examples": 440,
+                "epochs": epochs or EPOCHS, "batch_size": 8, "lora_rank": 16,
+                "max_examples": prompts if epochs else SUREST,
                 "min_parts": SURE, "null_parts": SURE_NULL,
             },
             "later": {"null_parts": LATER_NULL},

@@ -7,6 +7,7 @@ the loss and its gradients are the same (tests/test_reward_model_losses.py). Imp
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from .layout import Tokens
 from .losses import batch_of_heads, heads_loss
 from .options import TrainOptions
 from .padding import pad
+from .unfinished import COMPLETE, last_checkpoint
 
 RATES = {"encoder": 1e-4, "decoder": 2e-5, "lora": 2e-4}
 WARMUP = 0.1  # share of the steps in which the learning rate rises; then it falls to zero
@@ -65,6 +67,10 @@ class LikeLengths(torch.utils.data.Sampler[int]):
 
     def __init__(self, lengths: Sequence[int], batch: int, seed: int) -> None:
         self.lengths, self.batch, self.seed, self.epoch = lengths, batch, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """The epoch that comes next: a resumed training goes on with the order it would have had."""
+        self.epoch = epoch
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -114,26 +120,29 @@ def collator(pad_id: int, margin: str) -> Any:
 def fit(
     model: Any, items: Sequence[Item], options: TrainOptions, seed: int, work: Path, progress: Progress, note: str
 ) -> tuple[Any, list[float]]:
-    """Train; returns the model (adapters merged) and the loss of each step. Raises ValueError if the loss diverges."""
+    """Train; returns the model (adapters merged) and the loss of each step. Raises ValueError if the loss diverges.
+
+    Goes on from the last whole checkpoint in `work`.
+    """
     kind = "lora" if options.lora_rank else "decoder" if head_of(model)[1] == "score" else "encoder"
     dropout_off(model)
     if options.lora_rank:
         model = _adapted(model, options)
     config = _arguments(options, len(items), options.learning_rate or RATES[kind], seed, work)
-    report = Reporting(progress, note)
     pad_id = model.config.get_text_config().pad_token_id
     trainer = GroupTrainer(
         model=model, args=config, train_dataset=Groups(items), data_collator=collator(pad_id, options.margin),
-        callbacks=[report],
+        callbacks=[Reporting(progress, note), Checkpoints(options.checkpoint_minutes)],
     )  # fmt: skip
     trainer.remove_callback(PrinterCallback)  # it prints to stdout, where results belong
     trainer.loss_name, trainer.centring = options.loss, options.centring
-    trainer.train()
+    trainer.train(resume_from_checkpoint=last_checkpoint(work))
     progress.finish()
-    if not report.losses or not math.isfinite(report.losses[-1]):
-        raise ValueError(f"the loss became {report.losses[-1:]}: lower --learning-rate ({config.learning_rate})")
+    losses = [float(entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]
+    if not losses or not math.isfinite(losses[-1]):
+        raise ValueError(f"the loss became {losses[-1:]}: lower --learning-rate ({config.learning_rate})")
     trained = trainer.model
-    return (trained.merge_and_unload() if options.lora_rank else trained).to("cpu").eval(), report.losses
+    return (trained.merge_and_unload() if options.lora_rank else trained).to("cpu").eval(), losses
 
 
 def _arguments(options: TrainOptions, count: int, rate: float, seed: int, work: Path) -> TrainingArguments:
@@ -153,7 +162,8 @@ def _arguments(options: TrainOptions, count: int, rate: float, seed: int, work: 
         bf16=torch.cuda.is_bf16_supported() if on_gpu else half(),  # products only: weights and loss stay float32
         logging_steps=1,
         logging_nan_inf_filter=False,
-        save_strategy="no",
+        save_strategy="no",  # `Checkpoints` says when
+        save_total_limit=2,  # the older one is whole while the newer one is being written
         report_to="none",
         disable_tqdm=True,
         remove_unused_columns=False,
@@ -181,16 +191,30 @@ def _adapted(model: Any, options: TrainOptions) -> Any:
 
 
 class Reporting(TrainerCallback):
-    """Tells a `tao_hub.Progress` of each step and keeps the losses."""
+    """Tells a `tao_hub.Progress` of each step."""
 
     def __init__(self, progress: Progress, note: str) -> None:
         self.progress, self.note = progress, note
-        self.losses: list[float] = []
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.progress.start(f"train · {self.note}", state.max_steps, "steps")
+        self.progress.advance(state.global_step)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         if logs and "loss" in logs:
-            self.losses.append(float(logs["loss"]))
-            self.progress.advance(1, loss=self.losses[-1])
+            self.progress.advance(1, loss=float(logs["loss"]))
+
+
+class Checkpoints(TrainerCallback):
+    """Asks for a checkpoint when `minutes` have passed since the last one, and marks those that are whole."""
+
+    def __init__(self, minutes: float) -> None:
+        self.minutes, self.last = minutes, time.monotonic()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        due = time.monotonic() - self.last >= 60 * self.minutes
+        control.should_save = control.should_save or (due and state.global_step < state.max_steps)
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.last = time.monotonic()
+        (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()

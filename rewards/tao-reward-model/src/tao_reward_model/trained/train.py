@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tao_hub import Hub, Progress, UsageError
+from tao_hub import Hub, Progress, UsageError, digest
 
 from . import folder, mixture, registry
 from .card import card
@@ -17,6 +16,7 @@ from .held_out import measured
 from .options import TrainOptions
 from .prepare import Loaded, Prepared, Wishes, load, prepare, write_problems
 from .rows import Problems, Ranked
+from .unfinished import finish_member, finished_member, unfinished
 
 
 def train(
@@ -28,7 +28,7 @@ def train(
 
     `data` are sources as `--data` takes them, `more` rows from elsewhere. Raises UsageError for bad data or an `out`
     that is there already, LabelLeak for prompts that occur in an evaluation suite. Same rows, options and machine: same
-    weights.
+    weights, interrupted or not: a training that was stopped or killed is gone on with from its last checkpoint.
     """
     progress = progress or Progress()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -37,12 +37,11 @@ def train(
         registry.check_name(name)
     problems = problems or Problems()
     ready = prepare([*load(data, problems), *more], options, wishes or Wishes(), hub or Hub(), problems)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-", ignore_cleanup_errors=True) as work:
-        made = Path(work) / "model"
-        made.mkdir()
+    with unfinished(out, _key(ready, options)) as work:
+        made = work / "model"
+        made.mkdir(exist_ok=True)
         result = {**ready.counts, "options": options.model_dump(), "licence": licence}
-        result |= _build(ready, options, made, Path(work), progress)
+        result |= _build(ready, options, made, work, progress)
         result |= measured(ready, options, made, progress)
         write_problems(problems, made / "data-problems.jsonl")
         title = name or out.name
@@ -57,6 +56,21 @@ def train(
     if name:
         result["name"] = registry.register(name, out, result["digest"], _summary(result))
     return result
+
+
+def _key(ready: Prepared, options: TrainOptions) -> str:
+    """What decides the weights: rows and their weights, options, and the base's content."""
+    from .bases import base_folder
+
+    base = Path(base_folder(options.base))
+    rows = [
+        [r.source, r.key, r.responses, r.scores, r.margin, {name: list(s) for name, s in r.attributes.items()}]
+        for r in ready.split.train
+    ]
+    return digest([
+        options.model_dump(exclude={"checkpoint_minutes"}), {s.name: s.weight for s in ready.sources}, rows,
+        folder.digest(base) if base.is_dir() else "",
+    ])  # fmt: skip
 
 
 def _build(ready: Prepared, options: TrainOptions, made: Path, work: Path, progress: Progress) -> dict[str, Any]:
@@ -132,14 +146,18 @@ def _members(
 
     names, losses = [], []
     for member in range(options.ensemble):
-        seed = options.seed + member
-        if member:
-            model = load_base(options.base, seed, list(options.heads))[0]
-        note = f"member {member + 1} of {options.ensemble}" if options.ensemble > 1 else "reward model"
-        trained, steps = fit(model, items, options, seed, work / "trainer", progress, note)
         names.append("." if member == 0 else f"members/{member}")
-        with quiet():
-            trained.save_pretrained(made / names[-1])
+        place = work / f"member-{member}"
+        steps = finished_member(place)
+        if steps is None:
+            seed = options.seed + member
+            if member:
+                model = load_base(options.base, seed, list(options.heads))[0]
+            note = f"member {member + 1} of {options.ensemble}" if options.ensemble > 1 else "reward model"
+            trained, steps = fit(model, items, options, seed, place, progress, note)
+            with quiet():
+                trained.save_pretrained(made / names[-1])
+            finish_member(place, steps)
         losses.append(steps)
     return contract.model_copy(update={"members": names}), losses
 
