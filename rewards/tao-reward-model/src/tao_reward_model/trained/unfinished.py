@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tao_hub import StoreError, TaoHubError, UsageError
-from tao_hub.lock import take_lock
+from tao_hub import StoreError, TaoHubError, UsageError, take_lock
 
 COMPLETE = "complete"  # the file that says a checkpoint was written to its end
 
