@@ -34,7 +34,7 @@ _HOMES = {
     "overlap": "find_overlap",
     "recycle": "evaluated_suites run_groups",
     "runs": "run_report",
-    "stats": "bootstrap_interval paired_delta proportion_interval",
+    "stats": "best_of_n_kl best_of_n_sizes best_of_n_value bootstrap_interval paired_delta proportion_interval",
     "figures": "tidy",
     "report": "print_report render_html render_markdown",
 }
@@ -76,7 +76,14 @@ if TYPE_CHECKING:
     from .scaling import sweep
     from .scoring import score_group, score_pairs
     from .session import Policy, Session
-    from .stats import bootstrap_interval, paired_delta, proportion_interval
+    from .stats import (
+        best_of_n_kl,
+        best_of_n_sizes,
+        best_of_n_value,
+        bootstrap_interval,
+        paired_delta,
+        proportion_interval,
+    )
     from .store import Store
     from .synthesis import Synthesis, synthesize
     from .types import (
@@ -110,7 +117,8 @@ __all__ = [  # noqa: RUF022 - grouped by home
     "score_pairs", "score_rows", "tune", "update",
     "Ways", "comparison", "repeated", "sweep", "Synthesis", "synthesize",
     "evaluated_suites", "find_overlap", "run_groups", "run_report", "print_report", "render_html", "render_markdown",
-    "bootstrap_interval", "paired_delta", "proportion_interval", "tidy",
+    "best_of_n_kl", "best_of_n_sizes", "best_of_n_value", "bootstrap_interval", "paired_delta", "proportion_interval",
+    "tidy",
 ]  # fmt: skip
 
 

@@ -413,3 +413,35 @@ def _check_alpha(alpha: float) -> None:
 def _check_counts(n: int, gains: int = 0, losses: int = 0) -> None:
     if n < 1 or gains < 0 or losses < 0:
         raise ValueError(f"counts must be >= 0 and n >= 1, found n={n!r}, gains={gains!r}, losses={losses!r}")
+
+
+# --- best of n -------------------------------------------------------------------------------------------------------
+
+
+def best_of_n_kl(n: int) -> float:
+    """KL of best-of-n from the policy it draws from, log n − (n − 1)/n nats: an upper bound that is tight where draws
+    differ (Beirami et al. 2024, arXiv 2401.01879)."""
+    return math.log(n) - (n - 1) / n
+
+
+def best_of_n_value(proxy: Sequence[float], values: Sequence[float], n: int) -> float:
+    """Expected `values` of the best of n by `proxy`, over all subsets of size n of the N candidates.
+
+    With candidates in the order of their proxy: Σ_{i=n..N} C(i−1, n−1)/C(N, n)·value₍ᵢ₎, which is unbiased (Nakano et
+    al. 2021, arXiv 2112.09332). Equal proxies are broken at random: each stands for the mean of its block.
+    Raises ValueError unless 1 <= n <= N.
+    """
+    total = len(proxy)
+    if not 1 <= n <= total:
+        raise ValueError(f"the best of {n} cannot be told from {total} candidates")
+    blocks: dict[float, list[float]] = {}
+    for p, value in zip(proxy, values):
+        blocks.setdefault(p, []).append(value)
+    ordered = [fmean(blocks[p]) for p in sorted(proxy)]
+    weights = [math.comb(i, n - 1) / math.comb(total, n) for i in range(total)]
+    return math.fsum(w * value for w, value in zip(weights, ordered))
+
+
+def best_of_n_sizes(most: int) -> list[int]:
+    """1, 2, 4, … and `most`."""
+    return sorted({*(2**k for k in range(most.bit_length()) if 2**k <= most), most})

@@ -13,7 +13,7 @@ import torch
 from conftest import Run, read_rows, write_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tao_reward_model.trained import bases, measure
+from tao_reward_model.trained import bases, folder, measure
 from tao_reward_model.trained.fit import _arguments
 from tao_reward_model.trained.layout import Layout
 from tao_reward_model.trained.options import TrainOptions
@@ -279,6 +279,14 @@ def test_lists_ratings_and_verdicts_are_learnt_too(loss: str, bert: Path, tmp_pa
     result = trained(tmp_path, bert, rows, loss=loss)
     assert result["metrics"]["ranking"]["best_of_n"]["value"] > 0.8
     assert result["metrics"]["accuracy"]["value"] > 0.8
+    assert result["metrics"]["curve"]["verdict"] == "gains"
+    assert result["digest"] == folder.digest(tmp_path / "rm")  # whatever the drawings look like
+    (tmp_path / "rm" / "best-of-n.svg").unlink()
+    assert result["digest"] == folder.digest(tmp_path / "rm")
+    card = (tmp_path / "rm" / "README.md").read_text(encoding="utf-8")
+    assert "| best of n by the model |" in card
+    assert "](calibration.svg)" in card
+    assert (tmp_path / "rm" / "calibration.svg").is_file()
     if loss == "bce":
         reward = Preference(Preference.Options(model=str(tmp_path / "rm"), device="cpu", scale="probability"))
         good, bad = reward.score_batch([pair("yes. it is not bad"), pair("nay. it is not bad")])

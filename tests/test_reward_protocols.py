@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import tao_hub
+from tao_hub import best_of_n_kl, best_of_n_value
 
 judgebench = pytest.importorskip("tao_eval_rewards.judgebench")
 from tao_eval_rewards import (  # noqa: E402
@@ -302,15 +303,15 @@ def test_the_best_of_n_estimate_is_the_mean_over_all_subsets() -> None:
         for some in combinations(range(7), n):
             top = max(proxy[i] for i in some)
             each.append(fmean(gold[i] for i in some if proxy[i] == top))
-        assert best_of_n.estimate(proxy, gold, n) == pytest.approx(fmean(each))
-    assert best_of_n.estimate(proxy, gold, 1) == pytest.approx(fmean(gold))
+        assert best_of_n_value(proxy, gold, n) == pytest.approx(fmean(each))
+    assert best_of_n_value(proxy, gold, 1) == pytest.approx(fmean(gold))
     with pytest.raises(ValueError, match="best of 8"):
-        best_of_n.estimate(proxy, gold, 8)
+        best_of_n_value(proxy, gold, 8)
 
 
 def test_the_kl_and_the_fit_are_closed_forms() -> None:
-    assert best_of_n.kl(1) == 0.0
-    assert best_of_n.kl(4) == pytest.approx(math.log(4) - 0.75)
+    assert best_of_n_kl(1) == 0.0
+    assert best_of_n_kl(4) == pytest.approx(math.log(4) - 0.75)
     exact = [(d, d * (1.5 - 0.4 * d)) for d in (0.0, 0.4, 0.8, 1.1, 1.4)]
     assert best_of_n.fit(exact) == pytest.approx((1.5, 0.4))
     assert best_of_n.fit(exact[:2]) == (0.0, 0.0)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 import tao_hub
+from tao_hub import best_of_n_kl, best_of_n_sizes, best_of_n_value
 
 from . import pairwise
 from .items import Judged, Measure, Outcome
@@ -43,35 +44,6 @@ class Curve:
     verdict: str
 
 
-def kl(n: int) -> float:
-    """KL of best-of-n from the policy it draws from, log n − (n − 1)/n nats: an upper bound that is tight where draws
-    differ (Beirami et al. 2024, arXiv 2401.01879)."""
-    return math.log(n) - (n - 1) / n
-
-
-def estimate(proxy: Sequence[float], values: Sequence[float], n: int) -> float:
-    """Expected `values` of the best of n by `proxy`, over all subsets of size n of the N candidates.
-
-    With candidates in the order of their proxy: Σ_{i=n..N} C(i−1, n−1)/C(N, n)·value₍ᵢ₎, which is unbiased (Nakano et
-    al. 2021, arXiv 2112.09332). Equal proxies are broken at random: each stands for the mean of its block.
-    Raises ValueError unless 1 <= n <= N.
-    """
-    total = len(proxy)
-    if not 1 <= n <= total:
-        raise ValueError(f"the best of {n} cannot be told from {total} candidates")
-    blocks: dict[float, list[float]] = {}
-    for p, value in zip(proxy, values):
-        blocks.setdefault(p, []).append(value)
-    ordered = [fmean(blocks[p]) for p in sorted(proxy)]
-    weights = [math.comb(i, n - 1) / math.comb(total, n) for i in range(total)]
-    return math.fsum(w * value for w, value in zip(weights, ordered))
-
-
-def sizes(most: int) -> list[int]:
-    """1, 2, 4, … and `most`."""
-    return sorted({*(2**k for k in range(most.bit_length()) if 2**k <= most), most})
-
-
 def fit(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
     """Least-squares (α, β) of gain = d(α − βd) over (d, gain): Gao, Schulman & Hilton 2022 (arXiv 2210.10760).
 
@@ -98,12 +70,12 @@ def curve(proxy: Sequence[Judged], gold: Sequence[Judged], most: int | None = No
     if len(used) < 2:
         raise ValueError(f"best-of-n needs two or more prompts with several scored candidates, found {len(used)}")
     clusters = [cluster for _, _, cluster in used]
-    by_n = {n: [estimate(p, g, n) for p, g, _ in used] for n in sizes(most)}
+    by_n = {n: [best_of_n_value(p, g, n) for p, g, _ in used] for n in best_of_n_sizes(most)}
     points = []
     for n, values in by_n.items():
         low, high = _interval(values, clusters)
-        mean_proxy = fmean(estimate(p, p, n) for p, _, _ in used)
-        points.append(Point(n, kl(n), math.sqrt(kl(n)), mean_proxy, fmean(values), low, high))
+        mean_proxy = fmean(best_of_n_value(p, p, n) for p, _, _ in used)
+        points.append(Point(n, best_of_n_kl(n), math.sqrt(best_of_n_kl(n)), mean_proxy, fmean(values), low, high))
     alpha, beta = fit([(p.distance, p.gold - points[0].gold) for p in points])
     best = max(points, key=lambda p: p.gold).n
     fall = tao_hub.paired_delta(by_n[best], by_n[points[-1].n], clusters)

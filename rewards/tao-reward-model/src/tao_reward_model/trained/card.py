@@ -11,6 +11,7 @@ def card(name: str, result: Mapping[str, Any]) -> str:
     parts = [
         "---\nlibrary_name: transformers\npipeline_tag: text-classification\ntags:\n- reward-model\n- tao-hub\n---\n",
         f"# {name}\n", _summary(result), "## Scores\n", _scores(result), "## Held-out metrics\n", _metrics(result),
+        _plots(result["metrics"]),
         "## Data\n", _data(result), "## Contamination\n", _contamination(result), "## Licence\n", _licence(result),
     ]  # fmt: skip
     return "\n".join(parts)
@@ -81,6 +82,14 @@ def _metrics(result: Mapping[str, Any]) -> str:
     return "\n".join(parts)
 
 
+def _plots(m: Mapping[str, Any]) -> str:
+    """Links to the drawings of the whole (`plots.write_plots`)."""
+    found = m.get("calibration")
+    shown = ["![Calibration on held-out rows](calibration.svg)"] * bool(found and found["bins"])
+    shown += ["![The best of n by the model](best-of-n.svg)"] * bool(m.get("curve"))
+    return "\n\n".join(shown) + "\n" if shown else ""
+
+
 def _gate(gate: Mapping[str, Any]) -> str:
     mean = ", ".join(f"{name} {weight:.3g}" for name, weight in gate["weights"].items())
     told = f"The gate's mean weights over held-out prompts: {mean}."
@@ -116,7 +125,23 @@ def _judged(m: Mapping[str, Any], title: str) -> str:
         told.append(f"best of {r['mean_n']:.1f}: {_percent(r['best_of_n'])}, chance {100 * r['chance']:.1f}")
         told.append(f"Kendall's τ: {r['kendall_tau']:+.2f}")
     lines += ["", *(f"- {t[0].upper()}{t[1:]}." for t in told), "", _calibration(m["calibration"])]
+    if m["curve"]:
+        lines += ["", _curve(m["curve"])]
     return "\n".join(lines) + "\n"
+
+
+def _curve(found: Mapping[str, Any]) -> str:
+    lines = ["| best of n by the model | KL, nats | held-out score | by chance | best possible |", "|--:" * 5 + "|"]
+    for p in found["points"]:
+        value = f"{p['value']:.3f} ({p['low']:.3f}–{p['high']:.3f})"
+        lines.append(f"| {p['n']} | {p['kl']:.2f} | {value} | {p['chance']:.3f} | {p['best']:.3f} |")
+    gain = found["gain"]
+    told = (
+        f"\nOver-optimisation ({found['prompts']} held-out prompts): {found['verdict']}; from one answer to the best "
+        f"of {found['points'][-1]['n']} {gain['delta']:+.3f} ({gain['low']:+.3f} to {gain['high']:+.3f}), best at n = "
+        f"{found['peak']}. A ranking counts 1 for its best answers, 0 for the others."
+    )
+    return "\n".join([*lines, told])
 
 
 def _calibration(c: Mapping[str, Any] | None) -> str:

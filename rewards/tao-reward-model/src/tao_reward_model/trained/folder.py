@@ -14,7 +14,7 @@ from .attributes import weighed
 
 CONTRACT = "tao_reward.json"
 HEADS = "heads.safetensors"
-INCIDENTAL = ("README.md", "data-problems.jsonl", "metrics.json")
+INCIDENTAL = ("README.md", "data-problems.jsonl", "metrics.json", "calibration.svg", "best-of-n.svg")
 
 
 class Attribute(tao_hub.Options):

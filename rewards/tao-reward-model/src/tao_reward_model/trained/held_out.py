@@ -129,7 +129,10 @@ def _seen(row: Ranked, name: str) -> Ranked:
 def _metrics(
     judged: Sequence[measure.Judged], pairs: measure.Pairs, sign: int, others: dict[str, Any]
 ) -> dict[str, Any]:
-    metrics: dict[str, Any] = {"ranking": measure.ranking(judged), "length_correlation": measure.with_length(judged)}
+    metrics: dict[str, Any] = {
+        "ranking": measure.ranking(judged), "curve": measure.curve(judged),
+        "length_correlation": measure.with_length(judged),
+    }  # fmt: skip
     if not len(pairs):
         return metrics
     domains = sorted(set(pairs.domain.tolist()))

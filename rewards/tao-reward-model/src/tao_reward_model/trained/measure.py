@@ -118,6 +118,47 @@ def ranking(judged: Sequence[Judged]) -> dict[str, Any] | None:
     }  # fmt: skip
 
 
+def curve(judged: Sequence[Judged]) -> dict[str, Any] | None:
+    """What the best of n by the model is worth by the held-out scores, as n grows: Gao, Schulman & Hilton 2022 (arXiv
+    2210.10760), with the estimator of `tao_hub.best_of_n_value` over the responses that there are.
+
+    Of rows with three or more responses those that have as many as most have (or more); a ranking counts 1 for its
+    best ones, 0 for the others. "over-optimised" where the last point lies significantly below the best one. None for
+    fewer than two such rows.
+    """
+    lists = [j for j in judged if len(j.values) > 2]
+    counts = [len(j.values) for j in lists]
+    most = max(set(counts), key=lambda n: (counts.count(n), n), default=0)
+    used = [j for j in lists if len(j.values) >= most]
+    if len(used) < 2:
+        return None
+    worth = [
+        j.row.scores if j.row.graded else tuple(float(s == max(j.row.scores)) for s in j.row.scores) for j in used
+    ]
+    clusters = [j.cluster for j in used]
+    by_n = {
+        n: [tao_hub.best_of_n_value(j.values, own, n) for j, own in zip(used, worth)]
+        for n in tao_hub.best_of_n_sizes(most)
+    }
+    points = []
+    for n, values in by_n.items():
+        found = tao_hub.paired_delta([0.0] * len(values), values, clusters)
+        points.append({
+            "n": n, "kl": tao_hub.best_of_n_kl(n), "value": found.delta, "low": found.low, "high": found.high,
+            "chance": float(np.mean([np.mean(own) for own in worth])),
+            "best": float(np.mean([tao_hub.best_of_n_value(own, own, n) for own in worth])),
+        })  # fmt: skip
+    best, last = max(points, key=lambda p: p["value"])["n"], points[-1]["n"]
+    fall = tao_hub.paired_delta(by_n[best], by_n[last], clusters)
+    gain = tao_hub.paired_delta(by_n[1], by_n[last], clusters)
+    verdict = "gains" if gain.low > 0 else "loses" if gain.high < 0 else "inconclusive"
+    return {
+        "points": points, "prompts": len(used), "peak": best,
+        "gain": {"delta": gain.delta, "low": gain.low, "high": gain.high},
+        "verdict": "over-optimised" if best != last and fall.high < 0 else verdict,
+    }  # fmt: skip
+
+
 def fit_temperature(gap: np.ndarray, target: np.ndarray) -> float:
     """T > 0 that makes σ(gap / T) most likely for outcomes in 0–1 (Guo et al. 2017, arXiv 1706.04599), by golden
     section over log T (the loss is convex in 1/T, so it has one minimum).
@@ -148,6 +189,18 @@ def ece(probability: np.ndarray, outcome: np.ndarray) -> float:
     return float(sum(gaps) / len(probability))
 
 
+def reliability(probability: np.ndarray, outcome: np.ndarray) -> list[dict[str, float]]:
+    """The bins that have members: their mean predicted probability, and the share that came true with its 95% interval
+    (Wilson; a bin's members count as independent)."""
+    bins, found = np.minimum((probability * BINS).astype(int), BINS - 1), []
+    for b in sorted(set(bins.tolist())):
+        own = outcome[bins == b]
+        low, high = tao_hub.proportion_interval(float(own.sum()), len(own))
+        told = {"predicted": float(probability[bins == b].mean()), "observed": float(own.mean())}
+        found.append({"n": len(own), **told, "low": low, "high": high})
+    return found
+
+
 def calibration(logit: np.ndarray, target: np.ndarray, clusters: np.ndarray) -> dict[str, Any]:
     """Temperature (fitted on all), and NLL, ECE and selective accuracy by cross-fitting: each half of the prompts is
     judged with the temperature of the other half."""
@@ -163,6 +216,7 @@ def calibration(logit: np.ndarray, target: np.ndarray, clusters: np.ndarray) -> 
     return {
         "temperature": temperature, "nll_before": nll(logit, target), "nll_after": nll(scaled, target),
         "ece_before": ece(raw, target), "ece_after": ece(own, target), "n": len(logit),
+        "bins": reliability(own, target),
         "selective": [
             {"confidence": c, "coverage": float((sure >= c).mean()),
              "accuracy": float(right[sure >= c].mean()) if (sure >= c).any() else None}

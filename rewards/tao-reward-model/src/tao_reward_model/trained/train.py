@@ -14,6 +14,7 @@ from . import folder, mixture, registry
 from .card import card
 from .held_out import measured
 from .options import TrainOptions
+from .plots import write_plots
 from .prepare import Loaded, Prepared, Wishes, load, prepare, write_problems
 from .rows import Problems, Ranked
 from .unfinished import finish_member, finished_member, unfinished
@@ -44,6 +45,7 @@ def train(
         result |= _build(ready, options, made, work, progress)
         result |= measured(ready, options, made, progress)
         write_problems(problems, made / "data-problems.jsonl")
+        write_plots(result["metrics"], made)
         title = name or out.name
         (made / "README.md").write_text(card(title, result), encoding="utf-8")
         (made / "metrics.json").write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
