@@ -13,6 +13,7 @@ import pytest
 from conftest import PATIENCE, Run, shell
 
 from tao_hub.cli import CORE, cli
+from tao_hub.commands import progress
 from tao_hub.hookspecs import KINDS
 
 
@@ -125,6 +126,33 @@ def test_a_component_is_shown_with_its_options_types_and_defaults(run: Run) -> N
     options = {o["name"]: o for o in run("generators", "show", "echo", "--json").json["options"]}
     assert options["template"]["default"] == "{input}"
     assert all(o["description"] for o in options.values())
+
+
+def test_long_work_without_a_terminal_gives_a_sign_of_life_a_minute(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: now[0])
+    bar = progress.Bar()
+    bar.start("update", 300, "steps")
+    bar.advance(100)  # a resumed one
+    for _ in range(10):
+        now[0] += 20
+        bar.advance(1, loss=0.25)
+    now[0] += 20
+    bar.finish()
+    bar.start("read", None, "rows")
+    now[0] += 61
+    bar.advance(6100)
+    bar.finish()
+    assert capsys.readouterr().err.splitlines() == [
+        "update: 103 of 300 steps, 3.0 steps/min, 1 h 5 min left loss 0.25",
+        "update: 106 of 300 steps, 3.0 steps/min, 1 h 4 min left loss 0.25",
+        "update: 109 of 300 steps, 3.0 steps/min, 1 h 3 min left loss 0.25",
+        "update: 110 steps in 220.0 s",
+        "read: 6100 rows, 100.0 rows/s",
+        "read: 6100 rows in 61.0 s",
+    ]
 
 
 def test_results_go_to_stdout_and_progress_to_stderr(tmp_path: Path) -> None:
