@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 from conftest import Run
-from tao_demo import make_backoffice
+from tao_demo import make_backoffice, quickstart
 from tao_demo.make_backoffice import MOST_ROWS, normalised
 from tao_demo.office import database as company
+from tao_demo.office.plan import plan as office_plan
 from tao_demo.office.suite import ADAPTER, HERE, TINY, Backoffice, database
 from tao_reward_sql.match import Match
 
@@ -185,3 +186,14 @@ def test_only_rewards_of_the_plan_can_be_left_out(run: Run) -> None:
     done = run("quickstart", "--ablate", "schema,schemer")
     assert done.code == 2
     assert "no reward schemer; there are schema, grounded, consistency" in done.err
+
+
+def test_a_quickstart_with_epochs_learns_from_all_messages_so_many_times(run: Run) -> None:
+    def learnt(plan: tao_hub.Plan) -> tuple[float, int | None]:
+        return plan.train.options["epochs"], plan.train.options.get("max_examples")
+
+    assert learnt(quickstart.plan("smollm2", 1, 0)) == (1.5, 440)  # of 600, to keep it short
+    assert learnt(quickstart.plan("smollm2", 1, 0, epochs=4.0)) == (4.0, 600)
+    assert learnt(office_plan(epochs=2.0)) == (2.0, None)
+    done = run("quickstart", "--epochs", 0)
+    assert (done.code, "--epochs" in done.err) == (2, True)
