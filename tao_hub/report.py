@@ -102,10 +102,10 @@ def fence(text: Any) -> str:
 
 
 def print_report(data: Mapping[str, Any], console: Console) -> None:
-    """Print headline, deltas, costs, rewards, rounds and a few examples; made for 100 columns."""
+    """Print headline, deltas, costs, rewards, rounds and a few examples; made for 80 columns and more."""
     from rich.text import Text
 
-    view = _view(data)
+    view = {**_view(data), "narrow": console.width < WIDE}
     safe = view["data"]
     title = Text(str(safe.get("title") or safe.get("run") or "report"), style="bold")
     facts = [str(safe[key]) for key in ("run", "status", "created") if safe.get(key)]
@@ -160,6 +160,7 @@ def _print_headline(head: Mapping[str, Any], console: Console) -> None:
         console.print(Text(head["cost"], style="dim"))
 
 
+WIDE = 100  # columns; with fewer, an interval stands below its delta: a number that is cut is a wrong number
 TERMINAL_DELTAS = 12  # of more, the terminal shows those of the primary metric
 
 
@@ -187,8 +188,10 @@ def _deltas(view: Mapping[str, Any]) -> Table | None:
 
     if not view["forest"]:
         return None
-    table = _table("Deltas on identical items", "compared<", "levels", "delta", "interval", "p", "n", "verdict")
-    table.columns[0].min_width = 24
+    narrow = view["narrow"]
+    interval = () if narrow else ("interval",)
+    table = _table("Deltas on identical items", "compared<", "levels", "delta", *interval, "p", "n", "verdict")
+    table.columns[0].min_width = 14 if narrow else 24
     total = sum(len(group["rows"]) for group in view["forest"])
     primary = (view["data"].get("primary") or {}).get("metric")
     for group in view["forest"]:
@@ -198,7 +201,8 @@ def _deltas(view: Mapping[str, Any]) -> Table | None:
                 continue  # the page has them all
             compared = f"{row.get('before_label', 'before')} → {row.get('after_label', 'after')}"
             on = " ".join(str(row[key]) for key in ("suite", "split", "metric") if row.get(key))
-            cells = (f"{item['before']} → {item['after']}", item["delta"], item["interval"], item["p"])
+            delta = [item["delta"], item["interval"]]
+            cells = (f"{item['before']} → {item['after']}", *(["\n".join(delta)] if narrow else delta), item["p"])
             _add(table, Text.assemble(compared, ("\n" + on, "dim")), *cells, figures.number(row.get("n")),
                  _verdict(row.get("verdict")))  # fmt: skip
     return table

@@ -157,6 +157,19 @@ def terminal(data, width=100):
     return console.file.getvalue()
 
 
+@pytest.mark.parametrize("width", [80, 90, 100, 120])
+def test_no_number_of_a_delta_is_cut_on_a_narrow_terminal(width: int) -> None:
+    data = sample()
+    shown = terminal(data, width)
+    table = shown[shown.index("Deltas on identical items") : shown.index("Quality and cost")]
+    rows = re.findall(r"(\S+%) → (\S+%) .* (\d+) +\S (improved|inconclusive|regressed) *$", table, re.MULTILINE)
+    levels = [[figures.percent(d[key]) for key in ("before", "after")] for d in data["deltas"]]
+    assert sorted(rows) == sorted((*level, str(d["n"]), d["verdict"]) for level, d in zip(levels, data["deltas"]))
+    for delta in data["deltas"]:
+        assert figures.change(delta, False)[1] in table
+    assert all(len(line) <= width for line in table.splitlines())
+
+
 def test_the_page_is_well_formed_and_loads_nothing():
     html = render_html(sample())
     page = Page(html)
