@@ -34,7 +34,8 @@ _HOMES = {
     "overlap": "find_overlap",
     "recycle": "evaluated_suites run_groups",
     "runs": "run_report",
-    "stats": "best_of_n_kl best_of_n_sizes best_of_n_value bootstrap_interval paired_delta proportion_interval",
+    "stats": "best_of_n_kl best_of_n_sizes best_of_n_trend best_of_n_value bootstrap_interval paired_delta "
+    "proportion_interval",
     "figures": "tidy",
     "report": "print_report render_html render_markdown",
 }
@@ -79,6 +80,7 @@ if TYPE_CHECKING:
     from .stats import (
         best_of_n_kl,
         best_of_n_sizes,
+        best_of_n_trend,
         best_of_n_value,
         bootstrap_interval,
         paired_delta,
@@ -117,8 +119,8 @@ __all__ = [  # noqa: RUF022 - grouped by home
     "score_pairs", "score_rows", "tune", "update",
     "Ways", "comparison", "repeated", "sweep", "Synthesis", "synthesize",
     "evaluated_suites", "find_overlap", "run_groups", "run_report", "print_report", "render_html", "render_markdown",
-    "best_of_n_kl", "best_of_n_sizes", "best_of_n_value", "bootstrap_interval", "paired_delta", "proportion_interval",
-    "tidy",
+    "best_of_n_kl", "best_of_n_sizes", "best_of_n_trend", "best_of_n_value", "bootstrap_interval", "paired_delta",
+    "proportion_interval", "tidy",
 ]  # fmt: skip
 
 

@@ -30,6 +30,16 @@ class Estimate:
     units: int
 
 
+@dataclass(frozen=True)
+class Trend:
+    """What `best_of_n_trend` finds: the n with the highest mean, and the last n against it and against the first."""
+
+    peak: int
+    fall: Estimate
+    gain: Estimate
+    verdict: str
+
+
 # --- distributions ---------------------------------------------------------------------------------------------------
 
 
@@ -445,3 +455,16 @@ def best_of_n_value(proxy: Sequence[float], values: Sequence[float], n: int) -> 
 def best_of_n_sizes(most: int) -> list[int]:
     """1, 2, 4, … and `most`."""
     return sorted({*(2**k for k in range(most.bit_length()) if 2**k <= most), most})
+
+
+def best_of_n_trend(by_n: Mapping[int, Sequence[float]], clusters: Sequence[Hashable]) -> Trend:
+    """Where the mean over prompts peaks as n grows, what the last n lost since then and gained since the first one.
+
+    `by_n` holds one value per prompt for each n. "over-optimised": the last n lies significantly
+    below the peak; else "gains" or "loses" where it differs significantly from the first, or "inconclusive".
+    """
+    first, last = min(by_n), max(by_n)
+    peak = max(by_n, key=lambda n: fmean(by_n[n]))
+    fall, gain = (paired_delta(by_n[n], by_n[last], clusters) for n in (peak, first))
+    verdict = "gains" if gain.low > 0 else "loses" if gain.high < 0 else "inconclusive"
+    return Trend(peak, fall, gain, "over-optimised" if peak != last and fall.high < 0 else verdict)

@@ -28,6 +28,11 @@ def values(store: str, split: str) -> dict[str, list[float]]:
         return {e["label"]: [i["value"] or 0.0 for i in history.eval_items(e["id"])] for e in evals}
 
 
+def number(label: str) -> int:
+    """Of "round 2": 2."""
+    return int(label.removeprefix("round "))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--supervised", required=True)
@@ -36,7 +41,7 @@ def main() -> None:
     for split in ("dev", "test", "human"):
         line = values(given.supervised, split)["supervised"]
         found = [values(store, split) for store in given.tuned]
-        after = [one[max(label for label in one if label.startswith("round "))] for one in found]
+        after = [one[max((label for label in one if label.startswith("round ")), key=number)] for one in found]
         base, prompted = found[0]["base"], found[0]["base, one-shot"]
         mean = [fmean(item) for item in zip(*after)]
         gained, could = ([new - old for new, old in zip(some, base)] for some in (mean, line))

@@ -77,19 +77,11 @@ def curve(proxy: Sequence[Judged], gold: Sequence[Judged], most: int | None = No
         mean_proxy = fmean(best_of_n_value(p, p, n) for p, _, _ in used)
         points.append(Point(n, best_of_n_kl(n), math.sqrt(best_of_n_kl(n)), mean_proxy, fmean(values), low, high))
     alpha, beta = fit([(p.distance, p.gold - points[0].gold) for p in points])
-    best = max(points, key=lambda p: p.gold).n
-    fall = tao_hub.paired_delta(by_n[best], by_n[points[-1].n], clusters)
+    trend = tao_hub.best_of_n_trend(by_n, clusters)
     return Curve(
         tuple(points), len(used), len(proxy) - len(used), alpha, beta, alpha / (2 * beta) if beta > 0 < alpha else None,
-        fall.delta, fall.low, fall.high, _verdict(by_n, best, points[-1].n, fall.high, clusters),
+        trend.fall.delta, trend.fall.low, trend.fall.high, trend.verdict,
     )  # fmt: skip
-
-
-def _verdict(by_n: dict[int, list[float]], best: int, last: int, fall_high: float, clusters: Sequence[str]) -> str:
-    if best != last and fall_high < 0:
-        return "over-optimised"
-    gain = tao_hub.paired_delta(by_n[1], by_n[last], clusters)
-    return "gains" if gain.low > 0 else "loses" if gain.high < 0 else "inconclusive"
 
 
 def _interval(values: Sequence[float], clusters: Sequence[str]) -> tuple[float, float]:

@@ -148,15 +148,9 @@ def curve(judged: Sequence[Judged]) -> dict[str, Any] | None:
             "chance": float(np.mean([np.mean(own) for own in worth])),
             "best": float(np.mean([tao_hub.best_of_n_value(own, own, n) for own in worth])),
         })  # fmt: skip
-    best, last = max(points, key=lambda p: p["value"])["n"], points[-1]["n"]
-    fall = tao_hub.paired_delta(by_n[best], by_n[last], clusters)
-    gain = tao_hub.paired_delta(by_n[1], by_n[last], clusters)
-    verdict = "gains" if gain.low > 0 else "loses" if gain.high < 0 else "inconclusive"
-    return {
-        "points": points, "prompts": len(used), "peak": best,
-        "gain": {"delta": gain.delta, "low": gain.low, "high": gain.high},
-        "verdict": "over-optimised" if best != last and fall.high < 0 else verdict,
-    }  # fmt: skip
+    trend = tao_hub.best_of_n_trend(by_n, clusters)
+    gain = {"delta": trend.gain.delta, "low": trend.gain.low, "high": trend.gain.high}
+    return {"points": points, "prompts": len(used), "peak": trend.peak, "gain": gain, "verdict": trend.verdict}
 
 
 def fit_temperature(gap: np.ndarray, target: np.ndarray) -> float:
