@@ -36,6 +36,7 @@ _HOMES = {
     "runs": "run_report",
     "stats": "best_of_n_kl best_of_n_sizes best_of_n_trend best_of_n_value bootstrap_interval paired_delta "
     "proportion_interval",
+    "sure": "sure_fields",
     "figures": "tidy",
     "report": "print_report render_html render_markdown",
 }
@@ -87,6 +88,7 @@ if TYPE_CHECKING:
         proportion_interval,
     )
     from .store import Store
+    from .sure import sure_fields
     from .synthesis import Synthesis, synthesize
     from .types import (
         Candidate,
@@ -120,7 +122,7 @@ __all__ = [  # noqa: RUF022 - grouped by home
     "Ways", "comparison", "repeated", "sweep", "Synthesis", "synthesize",
     "evaluated_suites", "find_overlap", "run_groups", "run_report", "print_report", "render_html", "render_markdown",
     "best_of_n_kl", "best_of_n_sizes", "best_of_n_trend", "best_of_n_value", "bootstrap_interval", "paired_delta",
-    "proportion_interval", "tidy",
+    "proportion_interval", "sure_fields", "tidy",
 ]  # fmt: skip
 
 

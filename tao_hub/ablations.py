@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .config import Plan, load_plan
 from .history import History
 from .stats import compare, proportion_interval
 
+BOUNDS = ("min_parts", "null_parts", "enough_parts")  # options that name rewards by their labels
+
 
 def without(plan: Plan, label: str) -> Plan:
-    """The plan with the reward `label` left out, and the trainer's bounds that go by it (`label`, `label.field`).
+    """The plan with the reward `label` left out, and the bounds that go by it (`label`, `label.field`): the trainer's,
+    and those of rewards that learn from the round.
 
     Raises ValueError if it has none of that label.
     """
-    rest = [use for use in plan.rewards if use.key != label]
+    rest = [
+        use.model_copy(update={"options": _silent(use.options, label, BOUNDS)})
+        for use in plan.rewards if use.key != label
+    ]  # fmt: skip
     if len(rest) == len(plan.rewards):
         raise ValueError(f"no reward {label!r} in the plan; its rewards: {', '.join(u.key for u in plan.rewards)}")
     options = {key: _silent(getattr(plan.train, key), label) for key in ("options", "later")}
     return plan.model_copy(update={"rewards": rest, "train": plan.train.model_copy(update=options)})
 
 
-def _silent(options: Mapping[str, Any], label: str) -> dict[str, Any]:
-    """Options of a trainer without what they say of one reward."""
+def _silent(options: Mapping[str, Any], label: str, only: Iterable[str] | None = None) -> dict[str, Any]:
+    """Options without what they (of those in `only`) say of one reward."""
     return {
         name: {k: v for k, v in some.items() if k != label and not k.startswith(f"{label}.")}
-        if isinstance(some, dict)
+        if isinstance(some, dict) and (only is None or name in only)
         else some
         for name, some in options.items()
     }
@@ -58,7 +64,8 @@ def what_each_adds(
 
 def _missing(plan: Plan, other: Plan) -> str:
     """The one reward that `other` lacks if all else is the same, else ""."""
-    lacking = [use.key for use in plan.rewards if use not in other.rewards]
+    theirs_too = {use.key for use in other.rewards}
+    lacking = [use.key for use in plan.rewards if use.key not in theirs_too]
     if len(lacking) != 1:
         return ""
     mine, theirs = without(plan, lacking[0]).as_dict(), other.as_dict()

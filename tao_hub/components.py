@@ -138,6 +138,14 @@ class Reward(Component):
         """All inputs of the split (at most 20,000, without references), also those whose candidates are not scored.
         A score is kept with them: over other inputs it is another score."""
 
+    learns: ClassVar[bool] = False
+    """True: learns from a round's own candidates; `learn` is called before anything is scored. Such a reward can only
+    be used in a plan."""
+
+    def learn(self, groups: Iterable[Group]) -> None:
+        """All groups of the round in the suite's order, with the scores of the plan's rewards that do not learn, and
+        their totals and rejections; no references. Scores are kept with what they were learnt from."""
+
     def content_digest(self) -> str:
         """Digest of what the scores depend on beside plugin and options: a judge's weights, a file. "" for nothing.
         A score is kept with it, so another model under the same name makes other scores."""

@@ -70,10 +70,13 @@ OWN = pydantic.Field(
 class Combination(_Named):
     """A strategy that makes new candidates from scored ones."""
 
-    LATER = frozenset({"own_examples"})
+    LATER = frozenset({"own_examples", "learnt"})
 
     strategy: str
     own_examples: int = OWN
+    learnt: bool = pydantic.Field(
+        False, description="made after the rewards that learn from the round have scored, which it then sees"
+    )
 
     @property
     def ref(self) -> Ref:

@@ -28,6 +28,8 @@ def judged_by(
     `rewards` are those of the round, which have read the inputs of `part`. Nothing is written to the store.
     """
     seeing = any(rewards[use.key].reward.uses_reference for use in uses)
+    for use in uses:
+        rewards[use.key].ready()
     golds = _golds(session, part) if seeing else {}
 
     def judge(group: Group) -> Group:

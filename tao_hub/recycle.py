@@ -11,6 +11,7 @@ from .guards import tuning_slice
 from .history import History
 from .learning import Drawn
 from .session import Session
+from .stages import taught
 from .store import Member, Slice, Store
 from .tally import of_task
 from .types import Group, Ref
@@ -40,6 +41,8 @@ def drawn_in(session: Session, called: str, plan: Plan, part: Slice, done: Mappi
     uses = [use for use in plan.rewards if use.in_round(done["number"])]
     opened = {use.key: session.informed(session.reward(use.ref, plan.suite_ref), part) for use in uses}
     members = [Member(*m) for m in of_task(done["stats"], called).get("members", [])]
+    after = sum(c.learnt for c in plan.combine if c.in_round(done["number"]))  # made when the learning ones had scored
+    opened |= taught(session, part, members[: len(members) - after], uses, opened)
     return Drawn(called, plan, done["number"], part, members, opened)
 
 

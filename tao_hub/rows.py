@@ -54,6 +54,8 @@ def score_rows(
     hub, progress = hub or Hub(), progress or Progress()
     reward = hub.resolve("reward", reward)
     loaded = cast("type[Reward]", hub.find("reward", reward.name).load())
+    if loaded.learns:
+        raise UsageError(f"{reward.name} learns from a round's candidates: use it in [[rewards]] of a plan")
     whole = issubclass(loaded, GroupReward)
     hub.build("reward", reward).close()  # bad options are told before the file is read
     inputs: dict[str, Prompt] = {}

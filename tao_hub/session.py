@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from .components import Generator, GroupReward, Progress, Reward, Strategy, Suit
 from .errors import TaoHubError, UsageError
 from .plugins import Hub
 from .store import Slice, Store
-from .types import Prompt, Ref, Sampling, digest
+from .types import Group, Prompt, Ref, Sampling, digest
 
 MOST_INPUTS = 20_000  # that a reward reads: enough to tell what is common
 
@@ -36,6 +37,15 @@ class OpenReward:
     row: int
     reward: Reward
     who: str  # "rules/grounded (tao-reward-rules 0.1.0)"
+    learn: Callable[[], None] | None = None  # lets a reward that learns from a round do so, once
+
+    def ready(self) -> Reward:
+        """The reward, after it has learnt what it scores by. Raises UsageError where there is nothing to learn from."""
+        if self.learn is not None:
+            self.learn()
+        elif self.reward.learns:
+            raise UsageError(f"{self.who} learns from a round's candidates: use it in [[rewards]] of a plan")
+        return self.reward
 
     @property
     def whole_groups(self) -> bool:
@@ -164,6 +174,25 @@ class Session:
             reward.read(inputs)
             identity = {**self._identity(opened.ref, reward), "inputs": who}
             self._rewards[who] = OpenReward(opened.ref, self.store.component(identity), reward, opened.who)
+        return self._rewards[who]
+
+    def taught(self, opened: OpenReward, lesson: Any, groups: Callable[[], Iterable[Group]]) -> OpenReward:
+        """A reward that learns, with the groups it will learn from when something is to be scored: `lesson` (JSON)
+        says what these are, and its scores belong to it."""
+        who = digest([opened.ref.digest, lesson])
+        if who not in self._rewards:
+            reward = self.hub.reward(opened.ref)
+            row = self.store.component({**self._identity(opened.ref, reward), "learnt": who})
+
+            @cache
+            def learn() -> None:
+                with self.timed("score"):
+                    try:
+                        reward.learn(groups())
+                    except ValueError as error:
+                        raise UsageError(f"{opened.who} cannot learn from this round: {error}") from error
+
+            self._rewards[who] = OpenReward(opened.ref, row, reward, opened.who, learn)
         return self._rewards[who]
 
     def _inputs(self, part: Slice) -> Iterator[Prompt]:

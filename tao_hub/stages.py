@@ -15,7 +15,7 @@ from .errors import TaoHubError, UsageError
 from .scoring import score_group, score_pairs
 from .session import OpenReward, Policy, Session
 from .store import Member, Slice, group_context, response_key
-from .types import Candidate, Completion, Prompt, Ref, Request, Sampling, Score, digest
+from .types import Candidate, Completion, Group, Prompt, Ref, Request, Sampling, Score, digest
 
 CHUNK = 256  # most prompts per call of a generator: enough to sort by length; more would put all long ones together
 BATCH = 64  # pairs per call of a reward
@@ -264,8 +264,9 @@ def score(session: Session, part: Slice, members: Sequence[Member], reward: Open
             keys = list(owed)
             for i in range(0, len(keys), BATCH):
                 batch = keys[i : i + BATCH]
+                judge = reward.ready()
                 with session.timed("score"):
-                    scores = score_pairs(reward.reward, [owed[k] for k in batch], session.timeout, reward.who)
+                    scores = score_pairs(judge, [owed[k] for k in batch], session.timeout, reward.who)
                 session.store.add_scores(reward.row, [(*key, s) for key, s in zip(batch, scores)])
                 session.progress.advance(len(batch))
     session.progress.finish()
@@ -284,6 +285,7 @@ def _score_groups(session: Session, part: Slice, members: Sequence[Member], rewa
         alive = [c for c in group.candidates if c.error is None]
         if not alive or all(scores for c, scores in zip(group.candidates, group.scores) if c.error is None):
             continue
+        reward.ready()
         with session.timed("score"):
             scores = score_group(whole, replace(group, candidates=tuple(alive), scores=()), session.timeout, reward.who)
         context = group_context(group.candidates)
@@ -335,13 +337,46 @@ def combine(
 def score_and_combine(
     session: Session, part: Slice, plan: Plan, number: int, policy: Policy, members: Sequence[Member], suite: Ref
 ) -> tuple[list[Member], dict[str, OpenReward]]:
-    """The members with what the plan's strategies make of them in round `number`, all scored by its rewards."""
+    """The members with what the plan's strategies make of them in round `number`, all scored by its rewards.
+
+    Rewards that learn from the round come last: they learn from what the others scored, then score all, and strategies
+    that are `learnt` see them, too.
+    """
     found = list(members)
     uses = [use for use in plan.rewards if use.in_round(number)]
-    rewards = {use.key: score(session, part, found, session.reward(use.ref, suite)) for use in uses}
-    for combination in plan.combine:
-        if combination.in_round(number):
-            found.append(combine(session, part, policy, found, rewards, combination.ref, suite, uses=uses))
-            for reward in rewards.values():
-                score(session, part, found, reward)
+    opened = {use.key: session.reward(use.ref, suite) for use in uses}
+    plain = [use for use in uses if not opened[use.key].reward.learns]
+    rewards = {use.key: score(session, part, found, opened[use.key]) for use in plain}
+
+    def add(learnt: bool, seen: Sequence[RewardUse]) -> None:
+        for combination in plan.combine:
+            if combination.in_round(number) and combination.learnt == learnt:
+                found.append(combine(session, part, policy, found, rewards, combination.ref, suite, uses=seen))
+                for reward in rewards.values():
+                    score(session, part, found, reward)
+
+    add(False, plain)
+    for key, reward in taught(session, part, found, uses, {**opened, **rewards}).items():
+        rewards[key] = score(session, part, found, reward)
+    rewards = {use.key: rewards[use.key] for use in uses}
+    add(True, uses)
     return found, rewards
+
+
+def taught(
+    session: Session, part: Slice, members: Sequence[Member], uses: Sequence[RewardUse],
+    rewards: Mapping[str, OpenReward],
+) -> dict[str, OpenReward]:  # fmt: skip
+    """The rewards of a round that learn from it, by label; they learn from `members` as the others scored them."""
+    plain = [use for use in uses if not rewards[use.key].reward.learns]
+    lesson = {
+        "slice": [*part.where], "members": [[m.policy, m.source, m.n] for m in members],
+        "rewards": [rewards[use.key].row for use in plain], "uses": [use.model_dump(mode="json") for use in plain],
+    }  # fmt: skip
+    labels = {use.key: (rewards[use.key].row, rewards[use.key].whole_groups) for use in plain}
+
+    def groups() -> Iterator[Group]:
+        for _, group in session.store.groups(part, members, labels):
+            yield compose(group, plain)
+
+    return {use.key: session.taught(rewards[use.key], lesson, groups) for use in uses if use not in plain}

@@ -177,7 +177,7 @@ def _labelled(session: Session, plan: Plan, ways: Ways) -> list[Prompt]:
 
 
 # Options that say what of a round's answers is learnt, by scores: labels have none, and all of them are learnt.
-CHOOSING = frozenset({"max_examples", "min_score", "min_parts", "null_parts"})
+CHOOSING = frozenset({"max_examples", "min_score", "min_parts", "null_parts", "enough_parts"})
 
 
 def _supervised_label(labelled: Sequence[Prompt], ways: Ways) -> str:

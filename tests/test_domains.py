@@ -96,7 +96,7 @@ def test_the_example_of_two_tasks_tunes_inbox_as_the_quickstart_does() -> None:
     alone = quickstart.plan("smollm2", 1, 0)
     for part in ("candidates", "combine", "rewards"):
         assert getattr(inbox, part) == getattr(alone, part)
-    bounds = ("min_parts", "null_parts")
+    bounds = ("min_parts", "null_parts", "enough_parts")
     assert {key: inbox.train.options[key] for key in bounds} == {key: alone.train.options[key] for key in bounds}
     assert inbox.train.later == alone.train.later
 

@@ -94,6 +94,7 @@ def describe(kind: str, name: str) -> dict[str, Any]:
     if issubclass(cls, Reward):
         found["uses_reference"] = cls.uses_reference
         found["reads_inputs"] = cls.reads_inputs
+        found["learns"] = cls.learns
         found["scores"] = "groups" if issubclass(cls, GroupReward) else "candidates"
     return found
 
@@ -117,6 +118,7 @@ def _show(kind: str, name: str, as_json: bool) -> None:
     if kind == "reward":
         seen = "sees the reference (labels)" if found["uses_reference"] else "needs no reference"
         read = "; reads all inputs first" if found["reads_inputs"] else ""
+        read += "; learns from the round first, so only a plan can use it" if found["learns"] else ""
         click.echo(f"{seen}; scores {found['scores']}{read}\n")
     lines = [
         [o["name"], o["type"], "required" if o["required"] else json.dumps(o["default"]), o["description"]]

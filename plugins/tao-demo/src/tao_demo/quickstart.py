@@ -27,16 +27,32 @@ CANDIDATES = [
 ]  # fmt: skip
 
 # `assemble` makes one record per message from the winning fields, once for each kind of problem; the rewards choose.
-COMBINE = [
-    {"strategy": "embed/spans"},
-    {"strategy": "embed/places"},
-    {
-        "strategy": "assemble",
-        "options": {
-            "source_weights": {"embed/spans": 0.3, "embed/places": 0.3}, "null_weight": 0.3, "null_floor": 0.015,
-        },
+# It does so again when `model/fields` has learnt who and what is meant.
+ASSEMBLE = {
+    "strategy": "assemble",
+    "options": {
+        "source_weights": {"embed/spans": 0.3, "embed/places": 0.3}, "null_weight": 0.3, "null_floor": 0.015,
     },
-]  # fmt: skip
+}  # fmt: skip
+COMBINE = [{"strategy": "embed/spans"}, {"strategy": "embed/places"}, ASSEMBLE, {**ASSEMBLE, "learnt": True}]
+
+# A field is sure where none of these doubts it; where one does, the update only reads what was guessed.
+SURE = {
+    "consistency.customer": 0.3, "consistency.product": 0.3, "kind.customer": 0.3, "kind.product": 0.15,
+    "recurrence.product": 0.7, "near": 0.9, "embedding": 0.85, "context": 0.8, "context.product": 0.6,
+}  # fmt: skip
+
+# The untouched model hardly ever says null, so null has bounds of its own (0: it is learnt). From round 2 on it is the
+# tuned model's favourite error: there it takes votes.
+SURE_NULL = {"kind.customer": 0.0, "near.quantity": 0.0, "context.product": 0.9}
+LATER_NULL = {
+    "consistency.customer": 0.4, "consistency.quantity": 0.9, "consistency.product": 0.2, "context.product": 0.9,
+}  # fmt: skip
+
+# `fields` learns from what is sure by these, and then has its say in what the update learns.
+FIELDS_SURE = {"fields": 0.2, "fields.problem": 0.1}
+FIELDS_NULL = {"fields.customer": 0.5, "fields.quantity": 0.5, "fields.product": 0.5}
+ENOUGH = {"fields.customer": 0.8, "fields.order_id": 0.7, "fields.product": 0.95, "fields.problem": 0.6}
 
 REWARDS = [
     {"name": "rules/schema", "label": "schema", "gate": 1.0},
@@ -50,20 +66,17 @@ REWARDS = [
     {"name": "embed/kind", "label": "kind", "weight": 1.0},
     {"name": "embed/choice", "label": "embedding", "weight": 1.0},
     {"name": "embed/context", "label": "context", "weight": 1.0},
-]
-
-# A field is learnt where none of these doubts it; where one does, the update only reads what was guessed.
-SURE = {
-    "consistency.customer": 0.3, "consistency.product": 0.3, "kind.customer": 0.3, "kind.product": 0.15,
-    "recurrence.product": 0.7, "near": 0.9, "embedding": 0.85, "context": 0.8, "context.product": 0.6,
-}  # fmt: skip
-
-# The untouched model hardly ever says null, so null has bounds of its own (0: it is learnt). From round 2 on it is the
-# tuned model's favourite error: there it takes votes.
-SURE_NULL = {"kind.customer": 0.0, "near.quantity": 0.0, "context.product": 0.9}
-LATER_NULL = {
-    "consistency.customer": 0.4, "consistency.quantity": 0.9, "consistency.product": 0.2, "context.product": 0.9,
-}  # fmt: skip
+    *(
+        {
+            "name": "model/fields", "label": "fields", "weight": 8.0, **rounds,
+            "options": {
+                "copied": ["customer", "order_id", "product", "quantity", "date"], "chosen": ["problem"],
+                "min_parts": SURE, "null_parts": null,
+            },
+        }
+        for rounds, null in (({"last_round": 1}, SURE_NULL), ({"first_round": 2}, LATER_NULL))
+    ),
+]  # fmt: skip
 
 
 def plan(
@@ -90,9 +103,10 @@ def plan(
             "options": {
                 "epochs": epochs or EPOCHS, "batch_size": 8, "lora_rank": 16,
                 "max_examples": prompts if epochs else SUREST,
-                "min_parts": SURE, "null_parts": SURE_NULL,
+                "min_parts": {**SURE, **FIELDS_SURE}, "null_parts": {**SURE_NULL, **FIELDS_NULL},
+                "enough_parts": ENOUGH,
             },
-            "later": {"null_parts": LATER_NULL},
+            "later": {"null_parts": {**LATER_NULL, **FIELDS_NULL}},
         },
         "eval": splits,
         "baselines": [{"label": "base, one-shot", "strategy": "few-shot", "options": {"k": 1}}],

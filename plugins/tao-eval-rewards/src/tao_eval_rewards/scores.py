@@ -54,6 +54,8 @@ class Scorer:
     ) -> None:
         self.hub, self.ref = hub, hub.resolve("reward", ref)
         self.reward = hub.reward(self.ref)
+        if self.reward.learns:
+            raise tao_hub.UsageError(f"{ref.name} learns from a round's candidates: use it in [[rewards]] of a plan")
         self.who = f"{self.ref.name} ({hub.find('reward', self.ref.name).plugin.label})"
         self.identity = self.own = tao_hub.digest(hub.identity("reward", self.ref))
         self.kept, self.timeout, self.progress = kept, timeout, progress

@@ -39,12 +39,18 @@ class BestOfN(PolicyTrainer):
             description="label.field → least part: bounds that hold in place of min_parts where the field says null, "
             "for which few candidates vote",
         )
+        enough_parts: dict[str, float] = Field(
+            {}, description="label.field → part from which a field is learnt, whatever the rewards of min_parts say"
+        )
 
     name = "trl/best-of-n"
 
     def learn_from(self, groups: Iterable[Group]) -> Learned:
         chosen = self.options
-        return choose(groups, chosen.min_score, chosen.max_examples, chosen.seed, chosen.min_parts, chosen.null_parts)
+        return choose(
+            groups, chosen.min_score, chosen.max_examples, chosen.seed, chosen.min_parts, chosen.null_parts,
+            chosen.enough_parts,
+        )  # fmt: skip
 
     def fit(
         self, opened: Opened, rows: list[Row], work: Path, progress: Progress, note: str

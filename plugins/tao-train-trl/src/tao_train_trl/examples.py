@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from typing import Any
 
-from tao_hub import Group, Message, Prompt, Score
+from tao_hub import Group, Message, Prompt, sure_fields
 from tao_hub.types import canonical_json
 
 
@@ -53,12 +53,13 @@ def choose(
     seed: int,
     min_parts: Mapping[str, float] | None = None,
     null_parts: Mapping[str, float] | None = None,
+    enough_parts: Mapping[str, float] | None = None,
 ) -> Learned:
     """The best candidate of each group whose total is at least `min_score`; of these the `most` with the highest
     totals, in the order of their groups (of equals, a seeded draw). Variations of an answer (`[[vary]]`) are learnt
     where it is, and not counted.
 
-    With `min_parts` (reward → least part) only the sure fields of an answer are learnt (see `sure_fields`),
+    With `min_parts` (reward → least part) only the sure fields of an answer are learnt (see `tao_hub.sure_fields`),
     and the `most` are those with the most sure fields, then with the highest totals. Groups that none of its rewards
     scored, those of another task, give whole answers.
     Raises ValueError, saying why each group gave nothing, if there is no pair at all.
@@ -84,7 +85,7 @@ def choose(
         fields = field_spans(response) if spoken else {}
         if min_parts and fields:
             null = {name for name, span in fields.items() if response[slice(*span)] == "null"}
-            names = sure_fields(group.scores[best], fields, min_parts, null, null_parts or {})
+            names = sure_fields(group.scores[best], fields, min_parts, null, null_parts, enough_parts)
             held, learnt, sure = held + len(fields), learnt + len(names), len(names)
             if not names:
                 chosen.left_out["without a sure field"] += 1
@@ -108,46 +109,6 @@ def choose(
         chosen.left_out["over max_examples"] = len(own) - most
         chosen.examples = [pair for pair, (origin, _) in zip(chosen.examples, origins) if origin in kept]
     return chosen
-
-
-Bounds = dict[tuple[str, str], float]  # (label, field; "": every field) → least part
-
-
-def sure_fields(
-    scores: Mapping[str, Score],
-    fields: Iterable[str],
-    min_parts: Mapping[str, float],
-    null: Iterable[str] = (),
-    null_parts: Mapping[str, float] | None = None,
-) -> set[str]:
-    """The fields that no reward of `min_parts` doubts: each of their parts for it is at least the given value.
-
-    A key is the label of a reward, or `label.field` for another bound on one field. A reward without a part for a
-    field says nothing of it; a field that no such reward speaks of is sure. A field of `null` is judged by the bounds
-    of `null_parts` alone, where one of them names it. Raises ValueError for a label that is no reward of the group.
-    """
-    bounds, for_null = _bounds("min_parts", scores, min_parts), _bounds("null_parts", scores, null_parts or {})
-    named = {field for _, field in for_null}
-    empty = set(null) & named
-    return {name for name in fields if _passes(scores, name, for_null if name in empty else bounds)}
-
-
-def _bounds(option: str, scores: Mapping[str, Score], least: Mapping[str, float]) -> Bounds:
-    bounds: Bounds = {}
-    for key, value in least.items():
-        label, _, field = (key, "", "") if key in scores else key.rpartition(".")
-        if label not in scores:
-            raise ValueError(f"{option}: {key!r} names no reward; there are {', '.join(sorted(scores)) or 'none'}")
-        bounds[label, field] = value
-    return bounds
-
-
-def _passes(scores: Mapping[str, Score], name: str, bounds: Bounds) -> bool:
-    for label in {label for label, _ in bounds}:
-        least, part = bounds.get((label, name), bounds.get((label, ""))), scores[label].parts.get(name)
-        if least is not None and part is not None and part < least:
-            return False
-    return True
 
 
 def field_spans(text: str) -> dict[str, tuple[int, int]]:

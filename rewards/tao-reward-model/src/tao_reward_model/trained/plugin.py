@@ -13,6 +13,8 @@ def register_rewards(register: tao_hub.hookspecs.Register) -> None:
 
     here = "tao_reward_model.trained"
     register("preference", f"{here}.preference:Preference", summary="the score of a trained reward model's folder")
+    fields = "tao_reward_model.own.fields:Fields"
+    register("fields", fields, summary="each field's value, by a model of the round's own surest fields")
     for name, entry in registered().items():
         register(name, f"{here}.named:{name}", summary=entry["summary"])
 

@@ -1,0 +1,1 @@
+"""model/fields: a model of the round's own surest fields, which judges the others."""
