@@ -145,6 +145,11 @@ def test_long_work_without_a_terminal_gives_a_sign_of_life_a_minute(
     now[0] += 61
     bar.advance(6100)
     bar.finish()
+    bar.start("generate", 1200, "candidates")
+    now[0] += 90
+    for _ in range(128):  # a batch: its first candidate tells nothing of the pace
+        bar.advance(1)
+    bar.finish()
     assert capsys.readouterr().err.splitlines() == [
         "update: 103 of 300 steps, 3.0 steps/min, 1 h 5 min left loss 0.25",
         "update: 106 of 300 steps, 3.0 steps/min, 1 h 4 min left loss 0.25",
@@ -152,6 +157,8 @@ def test_long_work_without_a_terminal_gives_a_sign_of_life_a_minute(
         "update: 110 steps in 220.0 s",
         "read: 6100 rows, 100.0 rows/s",
         "read: 6100 rows in 61.0 s",
+        "generate: 1 of 1200 candidates",
+        "generate: 128 candidates in 90.0 s",
     ]
 
 

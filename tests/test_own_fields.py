@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from conftest import Site, hub_of
+from conftest import Site, hub_of, write_rows
 from learner import SOURCE
 from tao_reward_model.own.copied import places
 from tao_reward_model.own.fields import UNKNOWN, Fields
@@ -248,3 +248,37 @@ def test_leaving_a_reward_out_takes_it_out_of_what_others_learn_by(tmp_path: Pat
     left = tao_hub.without(plan, "length")
     assert [use.options.get("min_parts") for use in left.rewards] == [{"other.a": 0.2}]
     assert [use.key for use in tao_hub.without(plan, "own").rewards] == ["length"]
+
+
+class Stops(tao_hub.Progress):
+    """Ctrl-C while the reward that learns scores."""
+
+    stage = ""
+
+    def start(self, stage: str, total: int | None, unit: str = "") -> None:
+        self.stage = stage
+
+    def advance(self, count: float = 1, sample: str = "", **numbers: float) -> None:
+        if self.stage == "score · herd/herd":
+            raise KeyboardInterrupt
+
+
+def test_a_run_stopped_while_such_a_reward_scores_learns_again_and_ends_the_same(site: Site, tmp_path: Path) -> None:
+    herd = site.add("herd", HERD)
+    hub = hub_of(site.add("learner", SOURCE), herd)
+    data = numbers(tmp_path / "data")
+    two_batches = ({"id": f"p{i}", "prompt": f"Is {i} a number?"} for i in range(100))
+    write_rows(data / "prompts.jsonl", *two_batches)
+    wanted = asked(
+        data, rounds=1, candidates=[{"strategy": "direct", "n": 1}], rewards=[LEARNS, LENGTH],
+        policy_options={"template": "{input}"},
+    )  # fmt: skip
+    with Session(tmp_path / "s.db", hub, progress=Stops()) as session, pytest.raises(KeyboardInterrupt):
+        tune(session, wanted)
+    with Session(tmp_path / "s.db", hub) as session:
+        resumed = [g.totals for g in tao_hub.run_groups(session, tune(session, wanted))]
+    with Session(tmp_path / "other.db", hub) as session:
+        whole = [g.totals for g in tao_hub.run_groups(session, tune(session, wanted))]
+    assert len(herd.load().SEEN) == 3
+    assert resumed == whole
+    assert sum(total.value == 3.0 for (total,) in whole if total) == 1  # the one that is liked

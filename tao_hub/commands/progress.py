@@ -10,6 +10,7 @@ from ..components import Progress
 from ..figures import duration
 
 SIGN_OF_LIFE = 60.0  # seconds between plain lines where there is no terminal
+FEWEST = 3  # units that say something of the pace: the first of a batch comes long before the rest
 
 
 class Bar(Progress):
@@ -59,11 +60,14 @@ class Bar(Progress):
 
     def _tell(self, now: float, shown: str) -> None:
         """A sign of life: what is done, the pace since the last one, and what that leaves."""
-        rate = (self._done - self._told) / (now - self._told_at)
+        came = self._done - self._told
+        rate = came / (now - self._told_at)
         of = f" of {self._total:g}" if self._total is not None else ""
-        left = f", {duration((self._total - self._done) / rate)} left" if self._total is not None and rate else ""
-        told = f"{self._stage}: {self._done:g}{of} {self._unit}, {pace(rate, self._unit)}{left}{shown}"
-        print(told, file=sys.stderr, flush=True)
+        told = f"{self._stage}: {self._done:g}{of} {self._unit}"
+        if came >= FEWEST:
+            left = f", {duration((self._total - self._done) / rate)} left" if self._total is not None else ""
+            told += f", {pace(rate, self._unit)}{left}"
+        print(told + shown, file=sys.stderr, flush=True)
         self._told, self._told_at = self._done, now
 
     def note(self, text: str) -> None:
