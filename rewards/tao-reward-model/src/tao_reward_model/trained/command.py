@@ -57,6 +57,7 @@ def train_reward(
     """
     import tao_hub
 
+    from . import processes
     from .prepare import Wishes, load, prepare
     from .recycled import recycled
     from .rows import Problems
@@ -76,8 +77,10 @@ def train_reward(
         return
     result = train(
         data, options, out, wishes=wishes, more=more, problems=problems, name=name, licence=licence, hub=hub,
-        progress=tao_hub.Progress() if as_json else tao_hub.Bar(),
+        progress=tao_hub.Progress() if as_json or processes.rank() else tao_hub.Bar(),
     )  # fmt: skip
+    if processes.rank():
+        return
     if as_json:
         click.echo(json.dumps(result, ensure_ascii=False))
     else:

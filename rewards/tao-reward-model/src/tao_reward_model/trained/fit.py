@@ -19,6 +19,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from tao_hub import Progress
 
 from ..encoder import half
+from . import processes
 from .bases import head_of
 from .layout import Tokens
 from .losses import batch_of_heads, heads_loss
@@ -129,6 +130,7 @@ def fit(
     if options.lora_rank:
         model = _adapted(model, options)
     config = _arguments(options, len(items), options.learning_rate or RATES[kind], seed, work)
+    work.mkdir(parents=True, exist_ok=True)
     pad_id = model.config.get_text_config().pad_token_id
     trainer = GroupTrainer(
         model=model, args=config, train_dataset=Groups(items), data_collator=collator(pad_id, options.margin),
@@ -146,14 +148,14 @@ def fit(
 
 
 def _arguments(options: TrainOptions, count: int, rate: float, seed: int, work: Path) -> TrainingArguments:
-    on_gpu = options.device != "cpu" and torch.cuda.is_available()
+    on_gpu = options.on_gpu
     return TrainingArguments(
         output_dir=str(work),
         num_train_epochs=options.epochs,
         learning_rate=rate,
         lr_scheduler_type="linear",
         warmup_steps=math.ceil(WARMUP * options.epochs * count / options.batch_size),
-        per_device_train_batch_size=options.batch_size // options.accumulate,
+        per_device_train_batch_size=options.batch_size // options.accumulate // processes.world(),
         gradient_accumulation_steps=options.accumulate,
         weight_decay=0.01,
         max_grad_norm=1.0,
@@ -212,9 +214,12 @@ class Checkpoints(TrainerCallback):
         self.minutes, self.last = minutes, time.monotonic()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        due = time.monotonic() - self.last >= 60 * self.minutes
-        control.should_save = control.should_save or (due and state.global_step < state.max_steps)
+        if state.global_step < state.max_steps:  # all processes save together, so one clock decides
+            due = processes.agreed(time.monotonic() - self.last >= 60 * self.minutes, args.device)
+            control.should_save = control.should_save or due
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.last = time.monotonic()
-        (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
+        processes.wait()  # each writes its own part
+        if not processes.rank():
+            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()

@@ -59,6 +59,12 @@ class TrainOptions(tao_hub.Options):
         return self
 
     @property
+    def on_gpu(self) -> bool:
+        import torch
+
+        return self.device != "cpu" and torch.cuda.is_available()
+
+    @property
     def heads(self) -> dict[str, float]:
         """Weights of the attributes by name; empty where one head scores the whole."""
         return weighed(self.attributes)

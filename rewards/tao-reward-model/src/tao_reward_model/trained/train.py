@@ -10,14 +10,14 @@ from typing import Any
 
 from tao_hub import Hub, Progress, UsageError, digest
 
-from . import folder, mixture, registry
+from . import folder, mixture, processes, registry
 from .card import card
 from .held_out import measured
 from .options import TrainOptions
 from .plots import write_plots
 from .prepare import Loaded, Prepared, Wishes, load, prepare, write_problems
 from .rows import Problems, Ranked
-from .unfinished import finish_member, finished_member, unfinished
+from .unfinished import finish_member, finished_member, partial, unfinished
 
 
 def train(
@@ -29,20 +29,27 @@ def train(
 
     `data` are sources as `--data` takes them, `more` rows from elsewhere. Raises UsageError for bad data or an `out`
     that is there already, LabelLeak for prompts that occur in an evaluation suite. Same rows, options and machine: same
-    weights, interrupted or not: a training that was stopped or killed is gone on with from its last checkpoint.
+    weights, interrupted or not: a training that was stopped or killed is gone on with from its last checkpoint. Of
+    several processes that were started together the others train along and return {}.
     """
     progress = progress or Progress()
+    processes.check(options.frozen, options.batch_size, options.accumulate)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} is there already; give a new folder: what it scored is kept under its content")
     if name:
         registry.check_name(name)
     problems = problems or Problems()
     ready = prepare([*load(data, problems), *more], options, wishes or Wishes(), hub or Hub(), problems)
+    processes.begin(options.on_gpu)
+    if processes.rank():
+        return _help(ready, options, out)
     with unfinished(out, _key(ready, options)) as work:
         made = work / "model"
         made.mkdir(exist_ok=True)
+        processes.wait()  # the others look into the folder, too
         result = {**ready.counts, "options": options.model_dump(), "licence": licence}
         result |= _build(ready, options, made, work, progress)
+        processes.end()
         result |= measured(ready, options, made, progress)
         write_problems(problems, made / "data-problems.jsonl")
         write_plots(result["metrics"], made)
@@ -58,6 +65,15 @@ def train(
     if name:
         result["name"] = registry.register(name, out, result["digest"], _summary(result))
     return result
+
+
+def _help(ready: Prepared, options: TrainOptions, out: Path) -> dict[str, Any]:
+    """What the other processes do: train along, and write nothing."""
+    processes.wait()
+    work = partial(out)
+    _build(ready, options, work / "model", work, Progress())
+    processes.end()
+    return {}
 
 
 def _key(ready: Prepared, options: TrainOptions) -> str:
@@ -102,8 +118,9 @@ def _build(ready: Prepared, options: TrainOptions, made: Path, work: Path, progr
         contract, losses = _frozen(model, items, options, made, contract, progress), []
     else:
         contract, losses = _members(model, items, options, made, work, contract, progress)
-    tokenizer.save_pretrained(made)
-    folder.write_contract(made, contract)
+    if not processes.rank():
+        tokenizer.save_pretrained(made)
+        folder.write_contract(made, contract)
     return {
         "architecture": type(model).__name__, "contract": contract.model_dump(), "losses": losses,
         "truncation": truncation,
@@ -157,9 +174,11 @@ def _members(
                 model = load_base(options.base, seed, list(options.heads))[0]
             note = f"member {member + 1} of {options.ensemble}" if options.ensemble > 1 else "reward model"
             trained, steps = fit(model, items, options, seed, place, progress, note)
-            with quiet():
-                trained.save_pretrained(made / names[-1])
-            finish_member(place, steps)
+            if not processes.rank():
+                with quiet():
+                    trained.save_pretrained(made / names[-1])
+                finish_member(place, steps)
+            processes.wait()
         losses.append(steps)
     return contract.model_copy(update={"members": names}), losses
 

@@ -22,7 +22,7 @@ def unfinished(out: Path, key: str) -> Iterator[Path]:
     UsageError where another process is training into `out`.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
-    work = out.parent / f".{out.name}.partial"
+    work = partial(out)
     try:
         lock = take_lock(work)
     except StoreError as error:
@@ -41,6 +41,11 @@ def unfinished(out: Path, key: str) -> Iterator[Path]:
     finally:
         os.unlink(f"{work}.lock")
         lock.close()
+
+
+def partial(out: Path) -> Path:
+    """Where a training into `out` lies until it is finished."""
+    return out.parent / f".{out.name}.partial"
 
 
 def last_checkpoint(folder: Path) -> str | None:
