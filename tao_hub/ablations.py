@@ -23,7 +23,8 @@ def without(plan: Plan, label: str) -> Plan:
         for use in plan.rewards if use.key != label
     ]  # fmt: skip
     if len(rest) == len(plan.rewards):
-        raise ValueError(f"no reward {label!r} in the plan; its rewards: {', '.join(u.key for u in plan.rewards)}")
+        known = ", ".join(dict.fromkeys(use.key for use in plan.rewards))
+        raise ValueError(f"no reward {label!r} in the plan; its rewards: {known}")
     options = {key: _silent(getattr(plan.train, key), label) for key in ("options", "later")}
     return plan.model_copy(update={"rewards": rest, "train": plan.train.model_copy(update=options)})
 
@@ -65,7 +66,7 @@ def what_each_adds(
 def _missing(plan: Plan, other: Plan) -> str:
     """The one reward that `other` lacks if all else is the same, else ""."""
     theirs_too = {use.key for use in other.rewards}
-    lacking = [use.key for use in plan.rewards if use.key not in theirs_too]
+    lacking = [key for key in dict.fromkeys(use.key for use in plan.rewards) if key not in theirs_too]
     if len(lacking) != 1:
         return ""
     mine, theirs = without(plan, lacking[0]).as_dict(), other.as_dict()

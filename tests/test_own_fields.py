@@ -16,6 +16,7 @@ from test_course import asked, numbers
 
 import tao_hub
 from tao_hub import Candidate, Group, Message, Prompt, Ref, Score, Session, UsageError, sure_fields, tune
+from tao_hub.ablations import _missing
 from tao_hub.runs import run_report
 
 NAMES = ["Ada", "Bo", "Cy", "Di", "Ed", "Flo", "Gus", "Hal", "Ida", "Jo", "Kim", "Lee", "Max", "Nan", "Oz"]
@@ -248,6 +249,16 @@ def test_leaving_a_reward_out_takes_it_out_of_what_others_learn_by(tmp_path: Pat
     left = tao_hub.without(plan, "length")
     assert [use.options.get("min_parts") for use in left.rewards] == [{"other.a": 0.2}]
     assert [use.key for use in tao_hub.without(plan, "own").rewards] == ["length"]
+
+
+def test_a_reward_that_has_a_table_for_each_round_is_one_reward_when_it_is_left_out(tmp_path: Path) -> None:
+    options = {"copied": ["a"], "min_parts": {"length": 0.5}}
+    rounds = [{"name": "model/fields", "label": "own", "options": options, **when}
+              for when in ({"last_round": 1}, {"first_round": 2})]  # fmt: skip
+    plan = asked(numbers(tmp_path / "data"), rewards=[LENGTH, *rounds])
+    assert _missing(plan, tao_hub.without(plan, "own")) == "own"
+    assert _missing(plan, tao_hub.without(plan, "length")) == "length"  # the other's bounds go with it
+    assert _missing(plan, plan) == ""
 
 
 class Stops(tao_hub.Progress):

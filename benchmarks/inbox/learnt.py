@@ -117,7 +117,7 @@ def counts(
         exact.append((value, found.value))
         right[group.prompt.text] = found.value or 0.0
     ranked = sorted(learnt, key=lambda row: (-row[0], -row[1]))
-    last = ranked[: options["max_examples"]]
+    last = ranked[: options.get("max_examples")]
     kept = [parts for *_, parts, _ in last]
     names = list(next(iter(gold.values())))
     of_field = {name: [p[name] for p in kept if name in p] for name in names}

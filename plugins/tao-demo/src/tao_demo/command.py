@@ -71,7 +71,7 @@ def quickstart(
 
 def _labels(plan: tao_hub.Plan, ablate: str) -> list[str]:
     """The rewards to leave out in turn. Raises BadParameter for a label that the plan has not."""
-    known = [use.key for use in plan.rewards]
+    known = list(dict.fromkeys(use.key for use in plan.rewards))
     wanted = known if ablate == "all" else [label.strip() for label in ablate.split(",")]
     if unknown := [label for label in wanted if label not in known]:
         raise click.BadParameter(f"no reward {', '.join(unknown)}; there are {', '.join(known)}", param_hint="--ablate")
