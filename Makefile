@@ -2,8 +2,6 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Processes that test, of one thread each: tiny models gain nothing from a second one.
-JOBS ?= 2
 # Another place for torch, e.g. TORCH_INDEX=https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
 MEMBERS := $(wildcard plugins/*/pyproject.toml rewards/*/pyproject.toml)
@@ -22,7 +20,7 @@ test: install-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/tao-hub models add smollm2
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest $(ARGS)
 
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev

@@ -232,7 +232,7 @@ def test_grounded_text_has_to_occur_as_a_whole() -> None:
 
 
 def test_long_hostile_texts_are_judged_in_linear_time() -> None:
-    begin = time.monotonic()
+    begin = time.process_time()
     for text, needle in [
         ("1," * 40_000, "1,1"),
         ("x" * 90_000, "x" * 45_000),
@@ -242,7 +242,7 @@ def test_long_hostile_texts_are_judged_in_linear_time() -> None:
         source = Source(text)
         source.has_text(needle)
         source.has_number(3)
-    assert time.monotonic() - begin < 3
+    assert time.process_time() - begin < 3
 
 
 # -- distinct --
