@@ -18,6 +18,7 @@ MAX_PLACES = 20  # of a value in one input
 AROUND = 8  # words on either side that are looked at
 NULL = tao_hub.value_key(None)
 Values = Mapping[Hashable, Any]  # `tao_hub.value_key` of a value → how an answer writes it
+Described = dict[tuple[str, Hashable], list[dict[str, float]]]  # (input, key of a value) → its places' features
 _WORD = re.compile(r"\d+(?:[./-]\d+)*|[^\W\d_]+(?:['’-][^\W\d_]+)*|[^\w\s]")
 
 
@@ -35,11 +36,12 @@ class Copied:
 
     A place is described by the words before and after it, where its line stands, and the value's own words and shape;
     null by the words of the input. A value counts with its best place; one that stands nowhere in the input has 0.
+    Models that are given the same `described` describe each place once.
     """
 
-    def __init__(self, strength: float) -> None:
+    def __init__(self, strength: float, described: Described | None = None) -> None:
         self._strength = strength
-        self._rows: dict[tuple[str, Hashable], list[dict[str, float]]] = {}
+        self._known = described
 
     @staticmethod
     def learnable(told: Sequence[Told]) -> bool:
@@ -76,12 +78,17 @@ class Copied:
             best[i][key] = max(float(value), best[i].get(key, -np.inf))
         return [_shares(t, found) for t, found in zip(told, best)]
 
+    def forget(self) -> None:
+        """Keep no descriptions any more: what is judged from now on is judged once."""
+        self._known = None
+
     def _described(self, told: Told, key: Hashable) -> list[dict[str, float]]:
-        known = self._rows.get((told.text, key))
-        if known is None:
-            known = [_whole(told)] if key == NULL else places(told.text, told.values[key])
-            self._rows[told.text, key] = known
-        return known
+        if self._known is None or (told.text, key) not in self._known:
+            found = [_whole(told)] if key == NULL else places(told.text, told.values[key])
+            if self._known is None:
+                return found
+            self._known[told.text, key] = found
+        return self._known[told.text, key]
 
 
 def _shares(told: Told, odds: Mapping[Hashable, float]) -> dict[Hashable, float]:

@@ -12,7 +12,7 @@ import tao_hub
 
 from ..kinds import read_record
 from .chosen import Chosen
-from .copied import NULL, Copied, Told
+from .copied import NULL, Copied, Described, Told
 
 Model = Copied | Chosen
 Shares = Mapping[Hashable, float]  # key of a value → its probability
@@ -71,18 +71,21 @@ class Fields(tao_hub.Reward):
             sure = {prompt: t for prompt, t in told.items() if t.right is not None}
             folds = [{p for p in sure if int(p[:8], 16) % self.options.folds == i} for i in range(self.options.folds)]
             parts = [[t for p, t in sure.items() if p not in fold] for fold in folds if fold]
-            model = self._made(field)
+            described: Described = {}
+            model = self._made(field, described)
             if len(sure) < self.options.least or not all(model.learnable(part) for part in [[*sure.values()], *parts]):
                 continue
             self._models[field] = model.fit(list(sure.values()))
             self._keep(field, model, [p for p in told if p not in sure])
             for fold, part in zip((f for f in folds if f), parts):
-                self._keep(field, self._made(field).fit(part), list(fold))
+                self._keep(field, self._made(field, described).fit(part), list(fold))
+            if isinstance(model, Copied):
+                model.forget()
 
-    def _made(self, field: str) -> Model:
+    def _made(self, field: str, described: Described) -> Model:
         if field in self.options.chosen:
             return Chosen(self.options.chosen_strength)
-        return Copied(self.options.strength)
+        return Copied(self.options.strength, described)
 
     def _keep(self, field: str, model: Model, prompts: Sequence[str]) -> None:
         for prompt, shares in zip(prompts, model.judge([self._told[prompt][field] for prompt in prompts])):

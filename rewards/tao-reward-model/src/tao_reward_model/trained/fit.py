@@ -130,7 +130,6 @@ def fit(
     if options.lora_rank:
         model = _adapted(model, options)
     config = _arguments(options, len(items), options.learning_rate or RATES[kind], seed, work)
-    work.mkdir(parents=True, exist_ok=True)
     pad_id = model.config.get_text_config().pad_token_id
     trainer = GroupTrainer(
         model=model, args=config, train_dataset=Groups(items), data_collator=collator(pad_id, options.margin),
