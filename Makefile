@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Processes that test, of one thread each: tiny models gain nothing from a second one.
+JOBS ?= 2
 # Another place for torch, e.g. TORCH_INDEX=https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
 MEMBERS := $(wildcard plugins/*/pyproject.toml rewards/*/pyproject.toml)
@@ -20,7 +22,7 @@ test: install-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/tao-hub models add smollm2
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev

@@ -40,7 +40,7 @@ class Cli(click.Group):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._plugins_loaded = False
+        self._commands_of: object = None  # the hub whose plugins' commands `self.commands` holds
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted({*CORE, *self._plugin_helps(ctx)})
@@ -70,10 +70,12 @@ class Cli(click.Group):
             raise
 
     def load_plugins(self, ctx: click.Context) -> None:
-        """Add the commands of plugins, once."""
-        if not self._plugins_loaded:
-            hub(ctx).add_commands(self)
-            self._plugins_loaded = True
+        """Have the commands of this call's plugins, and of no call's before it in the same process."""
+        found = hub(ctx)
+        if found is not self._commands_of:
+            self.commands.clear()
+            found.add_commands(self)
+            self._commands_of = found
 
     def _plugin_helps(self, ctx: click.Context) -> dict[str, str]:
         from .help_cache import read, write

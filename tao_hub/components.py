@@ -52,6 +52,13 @@ class Suite(Component):
         """
         raise NotImplementedError
 
+    def texts(self, split: str) -> Iterable[str]:
+        """`Prompt.text` of each prompt of a split, in order: all that a comparison with other data needs.
+
+        To override where `prompts` is slow: it asks a model what to show, say. Raises as `prompts` does.
+        """
+        return (prompt.text for prompt in self.prompts(split))
+
     def options_for(self, component: str) -> Mapping[str, Any]:
         """Option defaults this suite brings for a component by qualified name (worked examples, a schema, …)."""
         return {}

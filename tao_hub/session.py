@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from .components import Generator, GroupReward, Progress, Reward, Strategy, Suite
 from .errors import TaoHubError, UsageError
 from .plugins import Hub
 from .store import Slice, Store
 from .types import Group, Prompt, Ref, Sampling, digest
+
+T = TypeVar("T")
 
 MOST_INPUTS = 20_000  # that a reward reads: enough to tell what is common
 
@@ -111,9 +113,16 @@ class Session:
 
     def prompts(self, ref: Ref, split: str) -> Iterator[Prompt]:
         """The prompts of a suite's split, lazily. Raises UsageError where the suite has no such split or no data."""
+        return self._read(ref, split, lambda suite: suite.prompts(split))
+
+    def texts(self, ref: Ref, split: str) -> Iterator[str]:
+        """`Prompt.text` of each prompt of a suite's split, lazily. Raises as `prompts` does."""
+        return self._read(ref, split, lambda suite: suite.texts(split))
+
+    def _read(self, ref: Ref, split: str, read: Callable[[Suite], Iterable[T]]) -> Iterator[T]:
         suite, _ = self.suite(ref)
         try:
-            yield from suite.prompts(split)
+            yield from read(suite)
         except TaoHubError:
             raise
         except Exception as error:

@@ -89,8 +89,8 @@ def _known(session: Session, wanted: Synthesis, source: Sequence[Prompt]) -> Kno
     """What no new input may repeat: the split itself, and those to keep apart."""
     splits = session.suite(wanted.suite)[0].splits()
     apart = wanted.apart or [split for split in splits if split != wanted.split]
-    known = Known((f"{split}:{i}", p.text) for split in apart for i, p in
-                  enumerate(session.prompts(wanted.suite, split)))  # fmt: skip
+    known = Known((f"{split}:{i}", text) for split in apart for i, text in
+                  enumerate(session.texts(wanted.suite, split)))  # fmt: skip
     for i, prompt in enumerate(source):
         known.add(f"{wanted.split}:{i}", prompt.text)
     return known

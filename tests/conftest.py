@@ -118,8 +118,6 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     monkeypatch.chdir(tmp_path)
 
     def call(*args: object) -> Result:
-        cli.cli.commands.clear()  # as a new process finds it
-        monkeypatch.setattr(cli.cli, "_plugins_loaded", False)
         monkeypatch.setattr(sys, "argv", ["tao-hub", *map(str, args)])
         capsys.readouterr()
         with pytest.raises(SystemExit) as stop:

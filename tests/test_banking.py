@@ -14,6 +14,8 @@ from tao_reward_model.banking import Banking77
 from tao_reward_model.banking_intents import DESCRIPTIONS
 from tao_reward_model.choice import Choice
 from tao_reward_model.options import NearestOptions
+from tao_reward_model.trained.contamination import check
+from tao_reward_model.trained.rows import parse
 
 import tao_hub
 
@@ -65,6 +67,21 @@ def test_without_a_test_file_parts_of_the_train_file_stand_in_and_never_overlap(
     assert set.union(*texts.values()) == set(rows)
     assert 170 < len(texts["prompts"]) < 250
     assert all(p.reference == "card_arrival" for p in found.prompts("test"))
+
+
+def test_a_comparison_with_other_data_asks_no_encoder(tmp_path: Path) -> None:
+    folder = table(tmp_path / "train.csv.gz", MESSAGES)
+    table(tmp_path / "test.csv.gz", MESSAGES)
+    options = {"path": str(folder), "encoder": str(tmp_path)}  # no encoder is there
+    with pytest.raises((OSError, ValueError)):
+        list(Banking77(Banking77.Options(**options)).prompts("test"))
+    shown = [p.text for p in suite(folder).prompts("test")]
+    assert list(Banking77(Banking77.Options(**options)).texts("test")) == shown
+    refs = [tao_hub.Ref("embed/banking77", options)]
+    row = parse({"prompt": "The machine ate my card!", "chosen": "Sorry.", "rejected": "No."}, "x:1", "x")
+    done, found = check([row], tao_hub.Hub(), refs, ())
+    assert done.suites == {"embed/banking77:test": 4}
+    assert found == {0: "embed/banking77:test"}
 
 
 def test_the_sentences_are_the_options_of_the_reward_and_the_worked_examples(tmp_path: Path) -> None:

@@ -53,8 +53,6 @@ class Banking77(tao_hub.Suite):
         return ("prompts", "test") if self._file("test") else ("prompts", "dev", "test")
 
     def prompts(self, split: str) -> Iterator[tao_hub.Prompt]:
-        if split not in self.splits():
-            raise ValueError(f"no split {split!r}: there are {', '.join(self.splits())}")
         rows = self._rows(split)
         if split not in self._nearest:  # asked for several times in a run
             self._nearest[split] = list(self._shown([text for text, _ in rows]))
@@ -62,6 +60,10 @@ class Banking77(tao_hub.Suite):
             messages = (tao_hub.Message("system", "\n".join([SYSTEM, *names])), tao_hub.Message("user", text))
             gold = None if split == "prompts" else intent
             yield tao_hub.Prompt(messages, id=f"{split}-{number}", reference=gold)
+
+    def texts(self, split: str) -> Iterator[str]:
+        """What customers ask, without asking the encoder which intents to list."""
+        return (text for text, _ in self._rows(split))
 
     def options_for(self, component: str) -> Mapping[str, Any]:
         """The sentences: as options for the reward, and as worked examples, which are no customers' messages."""
@@ -73,6 +75,8 @@ class Banking77(tao_hub.Suite):
 
     def _rows(self, split: str) -> list[tuple[str, str]]:
         """(text, intent) of a split, each text once."""
+        if split not in self.splits():
+            raise ValueError(f"no split {split!r}: there are {', '.join(self.splits())}")
         own = self._file("test")
         file = own if split == "test" and own else self._file("train")
         if file is None:

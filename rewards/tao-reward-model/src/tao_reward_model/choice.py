@@ -96,8 +96,10 @@ class Choice(tao_hub.Reward):
 
     def _describe(self) -> np.ndarray:
         """One unit vector per option, (options, dimensions): the mean direction of its sentences."""
-        described = [self._encode(_sentences_of(d)).mean(axis=0) for d in self.options.choices.values()]
-        stacked = np.stack(described)
+        sentences = [_sentences_of(d) for d in self.options.choices.values()]
+        vectors = self._encode([s for some in sentences for s in some])  # at once, so that batches are full
+        ends = np.cumsum([len(some) for some in sentences])[:-1]
+        stacked = np.stack([own.mean(axis=0) for own in np.split(vectors, ends)])
         unit: np.ndarray = stacked / np.linalg.norm(stacked, axis=1, keepdims=True)
         return unit
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,12 +59,12 @@ def check(
     index: dict[int, str] = {}
     for ref in refs:
         try:
-            for split, prompts in _splits(hub, ref):
+            for split, texts in _splits(hub, ref):
                 place = f"{ref.name}:{split}"
                 done.suites[place] = 0
-                for prompt in prompts:
+                for text in texts:
                     done.suites[place] += 1
-                    tokens = words(prompt.text)
+                    tokens = words(text)
                     whole[tokens] = place
                     index.update(dict.fromkeys(grams(tokens, GRAM), place))
         except Exception as error:
@@ -95,12 +95,12 @@ def refuse(rows: Sequence[Ranked], found: Mapping[int, str], drop: bool, problem
     return [row for i, row in enumerate(rows) if i not in found]
 
 
-def _splits(hub: Hub, ref: Ref) -> Iterator[tuple[str, Any]]:
+def _splits(hub: Hub, ref: Ref) -> Iterator[tuple[str, Iterable[str]]]:
     suite = hub.suite(ref)
     try:
         for split in suite.splits():
             if split not in TUNING:
-                yield split, suite.prompts(split)
+                yield split, suite.texts(split)
     finally:
         suite.close()
 
