@@ -19,7 +19,7 @@ def without(plan: Plan, label: str) -> Plan:
     Raises ValueError if it has none of that label.
     """
     rest = [
-        use.model_copy(update={"options": _silent(use.options, label, BOUNDS)})
+        use.model_copy(update={key: _silent(getattr(use, key), label, BOUNDS) for key in ("options", "later")})
         for use in plan.rewards if use.key != label
     ]  # fmt: skip
     if len(rest) == len(plan.rewards):

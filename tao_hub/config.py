@@ -67,6 +67,11 @@ OWN = pydantic.Field(
 )
 
 
+OTHERWISE: Any = pydantic.Field(
+    default_factory=dict, description="options that are others from round 2 on, when the tuned policy votes too"
+)
+
+
 class Combination(_Named):
     """A strategy that makes new candidates from scored ones."""
 
@@ -98,7 +103,7 @@ class Variation(_Table):
 class RewardUse(_Named):
     """A reward: `weight`·value is added to a candidate's total; below `gate` the candidate is refused."""
 
-    LATER = frozenset({"own_examples"})
+    LATER = frozenset({"own_examples", "later"})
 
     name: str
     label: str = ""
@@ -108,6 +113,7 @@ class RewardUse(_Named):
         "none", description="put the values of each group on one scale before they are weighed"
     )
     own_examples: int = OWN
+    later: dict[str, Any] = OTHERWISE
 
     @property
     def ref(self) -> Ref:
@@ -123,9 +129,7 @@ class Training(_Table):
 
     name: str = "trl/best-of-n"
     options: dict[str, Any] = pydantic.Field(default_factory=dict)
-    later: dict[str, Any] = pydantic.Field(
-        default_factory=dict, description="options that are others from round 2 on, when the tuned policy votes too"
-    )
+    later: dict[str, Any] = OTHERWISE
     min_total: float | None = pydantic.Field(default=None, description="least total of a candidate that is learnt from")
     start: str = pydantic.Field(default="base", pattern="^(base|current)$", description="weights an update starts from")
 
@@ -239,6 +243,14 @@ class Plan(_Table):
     @property
     def suite_ref(self) -> Ref:
         return Ref(self.suite, self.suite_options)
+
+    def rewards_in(self, number: int) -> list[RewardUse]:
+        """The rewards of a round, with the options that they have in it."""
+        uses = [use for use in self.rewards if use.in_round(number)]
+        return [
+            use.model_copy(update={"options": {**use.options, **use.later}, "later": {}}) if use.later and number > 1
+            else use for use in uses
+        ]  # fmt: skip
 
     def as_dict(self) -> dict[str, Any]:
         return self.model_dump(mode="json")

@@ -31,5 +31,12 @@ class GateFailed(TaoHubError):
     exit_code = 1
 
 
+class NoRound(UsageError):
+    """A reward that learns from a round's candidates is to score without one."""
+
+    def __init__(self, who: str) -> None:
+        super().__init__(f"{who} learns from a round's candidates: use it in [[rewards]] of a plan")
+
+
 class NothingToLearn(UsageError):
     """No candidate of a round was good enough to learn from."""

@@ -37,7 +37,7 @@ class Drawn:
 
     @property
     def uses(self) -> list[RewardUse]:
-        return [use for use in self.plan.rewards if use.in_round(self.number)]
+        return self.plan.rewards_in(self.number)
 
     def groups(self, session: Session) -> Iterator[tuple[int, Group]]:
         """(prompt row id, group with its totals) in the suite's order."""

@@ -38,7 +38,7 @@ def run_groups(session: Session, run: str = "") -> Iterator[Group]:
 
 def drawn_in(session: Session, called: str, plan: Plan, part: Slice, done: Mapping[str, Any]) -> Drawn:
     """What a finished round (of `History.rounds`) drew for a task, opened again from the store."""
-    uses = [use for use in plan.rewards if use.in_round(done["number"])]
+    uses = plan.rewards_in(done["number"])
     opened = {use.key: session.informed(session.reward(use.ref, plan.suite_ref), part) for use in uses}
     members = [Member(*m) for m in of_task(done["stats"], called).get("members", [])]
     after = sum(c.learnt for c in plan.combine if c.in_round(done["number"]))  # made when the learning ones had scored

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from .components import GroupReward, Progress, Reward
-from .errors import UsageError
+from .errors import NoRound, UsageError
 from .plugins import Hub
 from .scoring import score_group, score_pairs
 from .types import Candidate, Group, Message, Prompt, Ref, Score
@@ -55,7 +55,7 @@ def score_rows(
     reward = hub.resolve("reward", reward)
     loaded = cast("type[Reward]", hub.find("reward", reward.name).load())
     if loaded.learns:
-        raise UsageError(f"{reward.name} learns from a round's candidates: use it in [[rewards]] of a plan")
+        raise NoRound(reward.name)
     whole = issubclass(loaded, GroupReward)
     hub.build("reward", reward).close()  # bad options are told before the file is read
     inputs: dict[str, Prompt] = {}

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .components import Generator, GroupReward, Progress, Reward, Strategy, Suite
-from .errors import TaoHubError, UsageError
+from .errors import NoRound, TaoHubError, UsageError
 from .plugins import Hub
 from .store import Slice, Store
 from .types import Group, Prompt, Ref, Sampling, digest
@@ -46,7 +46,7 @@ class OpenReward:
         if self.learn is not None:
             self.learn()
         elif self.reward.learns:
-            raise UsageError(f"{self.who} learns from a round's candidates: use it in [[rewards]] of a plan")
+            raise NoRound(self.who)
         return self.reward
 
     @property

@@ -343,7 +343,7 @@ def score_and_combine(
     that are `learnt` see them, too.
     """
     found = list(members)
-    uses = [use for use in plan.rewards if use.in_round(number)]
+    uses = plan.rewards_in(number)
     opened = {use.key: session.reward(use.ref, suite) for use in uses}
     plain = [use for use in uses if not opened[use.key].reward.learns]
     rewards = {use.key: score(session, part, found, opened[use.key]) for use in plain}

@@ -9,6 +9,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from .ablations import BOUNDS
 from .budget import fitted, with_n
 from .compose import compose
 from .config import EvalUse, Plan
@@ -120,7 +121,7 @@ def _pick(
     rewards: Mapping[str, OpenReward],
 ) -> Member:  # fmt: skip
     """A member whose one candidate per prompt is the picked one, with the cost of all."""
-    uses = [use for use in plan.rewards if use.in_round(1)]
+    uses = plan.rewards_in(1)
     weighed = {"uses": [use.model_dump(mode="json") for use in uses], "min_total": plan.train.min_total}
     way = {**session.hub.identity("strategy", Ref("core/direct")), "name": "core/best-of-n", "options": weighed}
     inputs = {"members": [[m.policy, m.source, m.n] for m in members], "rewards": [r.row for r in rewards.values()]}
@@ -177,7 +178,7 @@ def _labelled(session: Session, plan: Plan, ways: Ways) -> list[Prompt]:
 
 
 # Options that say what of a round's answers is learnt, by scores: labels have none, and all of them are learnt.
-CHOOSING = frozenset({"max_examples", "min_score", "min_parts", "null_parts", "enough_parts"})
+CHOOSING = frozenset({"max_examples", "min_score", *BOUNDS})
 
 
 def _supervised_label(labelled: Sequence[Prompt], ways: Ways) -> str:

@@ -244,10 +244,12 @@ def test_a_reward_that_learns_is_used_in_plans_only(site: Site, tmp_path: Path) 
 
 def test_leaving_a_reward_out_takes_it_out_of_what_others_learn_by(tmp_path: Path) -> None:
     fields = {"name": "model/fields", "label": "own",
-              "options": {"copied": ["a"], "min_parts": {"length": 0.5, "other.a": 0.2}}}  # fmt: skip
+              "options": {"copied": ["a"], "min_parts": {"length": 0.5, "other.a": 0.2}},
+              "later": {"null_parts": {"length.a": 0.5, "other.a": 0.7}}}  # fmt: skip
     plan = asked(numbers(tmp_path / "data"), rewards=[LENGTH, fields])
     left = tao_hub.without(plan, "length")
     assert [use.options.get("min_parts") for use in left.rewards] == [{"other.a": 0.2}]
+    assert [use.options.get("null_parts") for use in left.rewards_in(2)] == [{"other.a": 0.7}]
     assert [use.key for use in tao_hub.without(plan, "own").rewards] == ["length"]
 
 
@@ -293,3 +295,14 @@ def test_a_run_stopped_while_such_a_reward_scores_learns_again_and_ends_the_same
     assert len(herd.load().SEEN) == 3
     assert resumed == whole
     assert sum(total.value == 3.0 for (total,) in whole if total) == 1  # the one that is liked
+
+
+def test_options_of_a_reward_may_be_others_from_round_two_on(site: Site, tmp_path: Path) -> None:
+    length = {**LENGTH, "later": {"min": 50}}
+    wanted = asked(numbers(tmp_path / "data"), rewards=[length], policy_options={"template": "yes"}, rounds=2)
+    with Session(tmp_path / "s.db", hub_of(site.add("learner", SOURCE))) as session:
+        report = run_report(session, tune(session, wanted)).data
+    assert [[r["mean_all"] for r in done["rewards"]] for done in report["rounds"]] == [[1.0], [0.0]]
+    plain = asked(numbers(tmp_path / "data"), rewards=[LENGTH])
+    assert plain.rewards_in(2) == plain.rewards_in(1) == plain.rewards  # and nothing is written of what is not used
+    assert "later" not in plain.as_dict()["rewards"][0]

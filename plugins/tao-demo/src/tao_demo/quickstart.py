@@ -66,16 +66,14 @@ REWARDS = [
     {"name": "embed/kind", "label": "kind", "weight": 1.0},
     {"name": "embed/choice", "label": "embedding", "weight": 1.0},
     {"name": "embed/context", "label": "context", "weight": 1.0},
-    *(
-        {
-            "name": "model/fields", "label": "fields", "weight": 8.0, **rounds,
-            "options": {
-                "copied": ["customer", "order_id", "product", "quantity", "date"], "chosen": ["problem"],
-                "min_parts": SURE, "null_parts": null,
-            },
-        }
-        for rounds, null in (({"last_round": 1}, SURE_NULL), ({"first_round": 2}, LATER_NULL))
-    ),
+    {
+        "name": "model/fields", "label": "fields", "weight": 8.0,
+        "options": {
+            "copied": ["customer", "order_id", "product", "quantity", "date"], "chosen": ["problem"],
+            "min_parts": SURE, "null_parts": SURE_NULL,
+        },
+        "later": {"null_parts": LATER_NULL},
+    },
 ]  # fmt: skip
 
 

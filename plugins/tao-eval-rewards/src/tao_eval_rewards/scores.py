@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 import tao_hub
+from tao_hub.errors import NoRound
 
 from .items import Item, Judged
 
@@ -55,7 +56,7 @@ class Scorer:
         self.hub, self.ref = hub, hub.resolve("reward", ref)
         self.reward = hub.reward(self.ref)
         if self.reward.learns:
-            raise tao_hub.UsageError(f"{ref.name} learns from a round's candidates: use it in [[rewards]] of a plan")
+            raise NoRound(ref.name)
         self.who = f"{self.ref.name} ({hub.find('reward', self.ref.name).plugin.label})"
         self.identity = self.own = tao_hub.digest(hub.identity("reward", self.ref))
         self.kept, self.timeout, self.progress = kept, timeout, progress

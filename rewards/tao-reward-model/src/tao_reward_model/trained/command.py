@@ -73,7 +73,8 @@ def train_reward(
     more = [recycled(store, run, by, hub, problems) for run in from_run]
     if out is None or check:
         ready = prepare([*load(data, problems), *more], options, wishes, hub, problems)
-        _tell_counts(ready.counts, as_json)
+        if not processes.rank():
+            _tell_counts(ready.counts, as_json)
         return
     result = train(
         data, options, out, wishes=wishes, more=more, problems=problems, name=name, licence=licence, hub=hub,
