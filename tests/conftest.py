@@ -27,6 +27,17 @@ PATIENCE = 900.0  # seconds a subprocess may take: machines that test are busy
 
 HOME = os.environ.get("TAO_HUB_HOME")
 
+# Files of a minute and more: they come first, so that no process has one of them left when the others are done.
+LONG = (
+    "test_real_model", "test_docs", "test_speed", "test_backoffice", "test_reward_model_resume",
+    "test_reward_model_processes", "test_train_processes", "test_sql_reward_model", "test_train_online",
+    "test_train_preferences",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
+
 
 @pytest.fixture
 def smollm2(own_cache: None, monkeypatch: pytest.MonkeyPatch) -> str:
