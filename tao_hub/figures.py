@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeGuard
 
 MISSING = "–"
+MANY_DELTAS = 12  # of more, those of a metric's parts are folded on the page, and left out in the terminal
 Row = Mapping[str, Any]
 # C0/C1 controls, bidirectional overrides and lone surrogates: text a model wrote must not steer a terminal or a page.
 _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -258,12 +259,22 @@ def _tick(mark: float, plain: bool, sign: str = "") -> str:
 
 
 def forest(data: Row) -> list[dict[str, Any]]:
-    """Deltas in groups of one scale each (shares; others by metric), primary first, with positions in percent."""
+    """Deltas in groups of one scale each (shares; others by metric), primary first, with positions in percent.
+
+    Where there are many, those of a metric's parts are marked as `part`: a suite's first metric is the metric itself.
+    """
     plain = plain_metrics(data)
     groups: dict[str, list[Row]] = {}
+    whole: dict[Any, Any] = {}
     for row in rows(data, "deltas"):
         groups.setdefault(str(row.get("metric")) if str(row.get("metric")) in plain else "", []).append(row)
-    return [_forest(group, bool(metric)) for metric, group in groups.items()]
+        whole.setdefault((row.get("suite"), row.get("split")), row.get("metric"))
+    found = [_forest(group, bool(metric)) for metric, group in groups.items()]
+    many = sum(len(group["rows"]) for group in found) > MANY_DELTAS
+    for item in (item for group in found for item in group["rows"]):
+        row = item["row"]
+        item["part"] = many and row.get("metric") != whole[row.get("suite"), row.get("split")]
+    return found
 
 
 def _forest(group: list[Row], plain: bool) -> dict[str, Any]:

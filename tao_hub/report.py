@@ -161,7 +161,6 @@ def _print_headline(head: Mapping[str, Any], console: Console) -> None:
 
 
 WIDE = 100  # columns; with fewer, an interval stands below its delta: a number that is cut is a wrong number
-TERMINAL_DELTAS = 12  # of more, the terminal shows those of the primary metric
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -192,12 +191,10 @@ def _deltas(view: Mapping[str, Any]) -> Table | None:
     interval = () if narrow else ("interval",)
     table = _table("Deltas on identical items", "compared<", "levels", "delta", *interval, "p", "n", "verdict")
     table.columns[0].min_width = 14 if narrow else 24
-    total = sum(len(group["rows"]) for group in view["forest"])
-    primary = (view["data"].get("primary") or {}).get("metric")
     for group in view["forest"]:
         for item in group["rows"]:
             row = item["row"]
-            if total > TERMINAL_DELTAS and primary and row.get("metric") != primary:
+            if item["part"]:
                 continue  # the page has them all
             compared = f"{row.get('before_label', 'before')} → {row.get('after_label', 'after')}"
             on = " ".join(str(row[key]) for key in ("suite", "split", "metric") if row.get(key))

@@ -222,9 +222,12 @@ def _way(source: Source) -> str:
     return source.strategy + (f" ({', '.join(notes)})" if notes else "")
 
 
+INSIDE = ("members", "ways", "strategies")  # of a round's statistics: what its sources are made from
+
+
 def _round(r: dict[str, Any], plan: Plan) -> dict[str, Any]:
     """A round's statistics and sources; of several tasks also each one's own."""
-    stats = {k: v for k, v in r["stats"].items() if k not in ("members", "ways", "tasks")}
+    stats = {k: v for k, v in r["stats"].items() if k not in (*INSIDE, "tasks")}
     if not plan.tasks:
         return {"number": r["number"], **stats, "sources": _sources(r["stats"], r["number"], plan)}
     tasks = {name: of_task(r["stats"], name) for name in plan.by_task()}
@@ -233,7 +236,7 @@ def _round(r: dict[str, Any], plan: Plan) -> dict[str, Any]:
         "number": r["number"], **stats,
         "sources": [{**s, "strategy": f"{name} · {s['strategy']}"} for name in sources for s in sources[name]],
         "tasks": [
-            {"label": name, **{k: v for k, v in tasks[name].items() if k not in ("members", "ways")},
+            {"label": name, **{k: v for k, v in tasks[name].items() if k not in INSIDE},
              "sources": sources[name]}
             for name in tasks
         ],
@@ -243,7 +246,24 @@ def _round(r: dict[str, Any], plan: Plan) -> dict[str, Any]:
 def _sources(stats: Mapping[str, Any], number: int, plan: Plan) -> list[dict[str, Any]]:
     used = [i for i, s in enumerate(plan.candidates) if s.in_round(number)]
     drawn = {i: n for i, (_, _, n) in zip(stats.get("ways") or used, stats.get("members", []))}
-    return [{"strategy": _way(plan.candidates[i]), "n": n} for i, n in drawn.items()]
+    made = dict(stats.get("strategies", {}))
+    found = []
+    for i, n in drawn.items():
+        alike = [j for j in drawn if plan.candidates[j].strategy == plan.candidates[i].strategy]
+        name = next((k for k in made if k.rsplit("/")[-1] == plan.candidates[i].strategy.rsplit("/")[-1]), "")
+        known = made.pop(name) if name and alike == [i] else {}
+        found.append({"strategy": _way(plan.candidates[i]), "n": n, **_made(known)})
+    return found + [{"strategy": name.removeprefix("core/"), "n": None, **_made(known)} for name, known in made.items()]
+
+
+def _made(counted: Mapping[str, Any]) -> dict[str, Any]:
+    """What a strategy made in a round: mean tokens of the answers that a model wrote, and the seconds of all."""
+    if not counted:
+        return {}
+    kept = {key: int(counted[key]) for key in ("candidates", "best", "truncated", "errors")}
+    written = counted["counted"]
+    tokens = counted["tokens"] / written if written else None
+    return {**kept, "output_tokens": tokens, "seconds": counted["seconds"] if written else None}
 
 
 def _examples(session: Session, history: History, chosen: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from .config import RewardUse
 from .store import response_key
-from .types import Group
+from .types import Candidate, Group
 
 
 class RoundStats:
@@ -25,6 +25,7 @@ class RoundStats:
         self.letters: dict[str, int] = dict.fromkeys(("all", "chosen"), 0)
         self.totals: list[float] = [0, 0.0, 0.0]  # how many, their mean, the sum of squared distances from it
         self.bounded = False
+        self.strategies: dict[str, dict[str, float]] = {}
 
     def add(self, row: int, group: Group) -> bytes:
         """Count a group; returns the bytes that make it this group: candidates, parts of scores, totals, refusals."""
@@ -37,6 +38,7 @@ class RoundStats:
             value = "" if total is None or total.value is None else repr(total.value)
             content.update(response_key(candidate) + f"|{value}|{why}\n".encode())
             self.letters["all"] += len(candidate.response)
+            self._drawn(candidate, i == best)
             for label, scored in sorted(group.scores[i].items()):
                 if scored.parts:  # trainers may learn by them
                     content.update(f"{label}|{sorted(scored.parts.items())}\n".encode())
@@ -51,6 +53,18 @@ class RoundStats:
             self.letters["chosen"] += len(group.candidates[best].response)
             self.chosen.append((row, group.candidates[best].id or 0, (total.value or 0.0) if total else 0.0))
         return content.digest()
+
+    def _drawn(self, candidate: Candidate, best: bool) -> None:
+        """What each strategy made, how often it was the best of its prompt, and what it cost."""
+        keys = ("candidates", "best", "truncated", "errors", "tokens", "counted", "seconds")
+        found = self.strategies.setdefault(candidate.strategy, dict.fromkeys(keys, 0))
+        found["candidates"] += 1
+        found["best"] += best
+        found["truncated"] += candidate.truncated
+        found["errors"] += candidate.error is not None
+        found["tokens"] += candidate.output_tokens or 0
+        found["counted"] += candidate.output_tokens is not None
+        found["seconds"] += candidate.seconds or 0.0
 
     def _look(self, group: Group) -> None:
         """What makes a group useless to learn from: no total at all, or the same for all; and repeated answers."""
@@ -121,7 +135,7 @@ class RoundStats:
             "unscored_groups": self.groups["unscored"],
             "repeated": self.groups["repeated"] / drawn if drawn else None,
             "letters": self.letters["all"] / drawn if drawn else None,
-            "letters_chosen": self.letters["chosen"] / chosen if chosen else None,
+            "letters_chosen": self.letters["chosen"] / chosen if chosen else None, "strategies": self.strategies,
         }  # fmt: skip
 
 

@@ -44,7 +44,9 @@ def test_from_round_two_on_the_surest_answers_of_its_own_are_examples(site: Site
         sources = session.store.rows("SELECT c.options FROM sources s JOIN components c ON c.id = s.strategy")
         shown = [json.loads(options).get("examples") for (options,) in sources if "examples" in options]
     assert report["worked_examples"] == 0
-    assert report["rounds"][1]["sources"] == [{"strategy": "few-shot (2 examples of its own)", "n": 1}]
+    [asked_again] = report["rounds"][1]["sources"]
+    assert (asked_again["strategy"], asked_again["n"]) == ("few-shot (2 examples of its own)", 1)
+    assert (asked_again["candidates"], asked_again["best"], asked_again["errors"]) == (30, 30, 0)
     examples = [{"input": f"Is {i} a number?", "output": f"Is {i} a number?"} for i in (0, 1)]
     assert [{k: e[k] for k in ("input", "output")} for e in shown[-1]] == examples
 

@@ -217,6 +217,8 @@ def test_a_reward_that_learns_sees_what_the_others_scored_and_is_seen_by_what_co
     assert (asked_, made) == (("yes", 1.0), ("yes!", 0.0))  # only the later one saw the scores and made something
     assert [t.value for t in groups[0].totals if t] == [3.0, 3.0, 1.0]
     found = {reward["label"]: (reward["at_most"], reward["errors"]) for reward in report["rounds"][0]["rewards"]}
+    sources = {s["strategy"]: (s["n"], s["candidates"], s["best"]) for s in report["rounds"][0]["sources"]}
+    assert sources == {"direct": (2, 60, 30), "herd/follow": (None, 30, 0)}
     assert found == {"herd": (pytest.approx(2 / 3), 0), "length": (1.0, 0)}
 
 

@@ -90,8 +90,8 @@ def sample():
                {"label": "consistency", "weight": 2.0, "gate": None, "mean_all": 0.551, "mean_chosen": 0.823,
                 "errors": 0, "no_spread": 0.221, "corr_length": None}]  # fmt: skip
     rounds = [{"number": k, "prompts": 601, "candidates": 4808, "chosen": 512 + k, "seconds": 611.0, "labels_used": 0,
-               "sources": [{"strategy": "core/plain", "n": 4, "candidates": 2404, "truncated": 31, "seconds": 201.5,
-                            "output_tokens": 44.8}],
+               "sources": [{"strategy": "core/plain", "n": 4, "candidates": 2404, "best": 402, "truncated": 31,
+                            "seconds": 201.5, "output_tokens": 44.8}],
                "rewards": rewards, "rejected": {"grounded < 0.5": 87, "truncated": 31},
                "checks": ["responses are no shorter than before (41.7 → 42.3 tokens)"]} for k in (1, 2)]  # fmt: skip
     reference = {"customer": "Ada Byron", "order_number": "A-1042", "urgency": "high", "amount": 12}
@@ -319,6 +319,25 @@ def test_positions_stay_inside_the_drawing():
     assert [h["label"] for h in drawn["horizontals"]] == ["base, one-shot", "supervised (upper line)"]
     assert [step["text"] for step in drawn["steps"]] == ["base", "round 1", "round 2"]
     assert drawn["lines"][0]["points"][0]["value"] > drawn["lines"][0]["points"][2]["value"]  # y grows downwards
+
+
+def test_of_many_deltas_those_of_a_metrics_parts_are_folded_whatever_the_metric_of_each_suite():
+    data = sample()
+    row = data["deltas"][0]
+    suites = {"inbox": ["exact", "customer", "date"], "office": ["accuracy", "easy", "hard"]}
+    data["deltas"] = [
+        {**row, "suite": suite, "split": split, "metric": metric, "before_label": before}
+        for suite, metrics in suites.items() for split in ("test", "dev") for before in ("base", "one-shot")
+        for metric in metrics
+    ]  # fmt: skip
+    page, said = render_html(data), terminal(data, 120)
+    shown, folded = page.split("<summary>Part by part: 16 more</summary>")
+    assert [len(re.findall(rf"<small>{metric} · ", shown)) for metric in ("exact", "accuracy", "date")] == [4, 4, 0]
+    assert len(re.findall(r"<small>(?:easy|hard|customer|date) · ", folded)) == 16
+    assert said.count("inbox test exact") == 3  # and a headline
+    assert (said.count("office dev accuracy"), said.count("easy")) == (2, 0)
+    data["deltas"] = data["deltas"][:12]
+    assert "Part by part" not in render_html(data)
 
 
 @pytest.mark.parametrize("ends", [(0, 1), (-0.3, 0.27), (1e-9, 2e-9), (5, 5), (0, 0), (-1200, 3400)])
