@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -108,20 +112,41 @@ def cli(block: tuple[str, ...]) -> None:
     """
 
 
-def main() -> None:
-    """Entry point. Exit codes: 0 done, 1 a gate said no, 2 usage or bad input, 130 interrupted and resumable."""
+class _Ended(KeyboardInterrupt):
+    """SIGTERM: a scheduler, a container or `kill` ends the process; what is open is closed, as at Ctrl-C."""
+
+
+@contextmanager
+def _ends_gracefully() -> Iterator[None]:
+    def end(number: int, frame: Any) -> None:
+        raise _Ended
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
     try:
-        code = cli.main(standalone_mode=False)
-    except click.exceptions.Abort:
-        code = 130
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def main() -> None:
+    """Entry point. Exit codes: 0 done, 1 a gate said no, 2 usage or bad input, 130 interrupted (143: by SIGTERM) and
+    resumable."""
+    try:
+        with _ends_gracefully():
+            code = cli.main(standalone_mode=False)
+    except click.exceptions.Abort as error:
+        code = 143 if isinstance(error.__cause__ or error.__context__, _Ended) else 130
         click.echo("interrupted; the same command goes on from here", err=True)
     except click.exceptions.Exit as stop:
         code = stop.exit_code
     except click.ClickException as error:
         error.show()
         code = error.exit_code
-    except KeyboardInterrupt:
-        code = 130
+    except KeyboardInterrupt as error:
+        code = 143 if isinstance(error, _Ended) else 130
         click.echo("interrupted; the same command goes on from here", err=True)
     except BrokenPipeError:  # `tao-hub … | head`
         sys.stderr.close()

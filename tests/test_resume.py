@@ -150,13 +150,16 @@ def test_killed_at_random_moments_and_resumed_nothing_is_lost_doubled_or_changed
     assert one == other
 
 
-def test_ctrl_c_ends_with_130_says_so_and_the_same_command_goes_on(workspace: Path, site: Site) -> None:
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_and_a_scheduler_end_it_with_a_word_and_the_same_command_goes_on(
+    workspace: Path, site: Site, how: int, code: int
+) -> None:
     store = workspace / "s.db"
     process = spawn(*words("s.db"), cwd=workspace, path=site.path)
     assert wait_for(process, store, 200)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(how)
     _, err = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert "the same command goes on" in err
     assert "Traceback" not in err
     before = finished(store)
