@@ -14,6 +14,7 @@ _HOMES = {
     "components": "Component Engine Generator GroupReward Options Progress Reward Strategy Suite Trainer",
     "hookspecs": "hookimpl",
     "home": "home_folder model_path",
+    "interrupts": "held_interrupts",
     "lock": "take_lock",
     "records": "dump_record find_record normalise_text parse_json parse_record value_key",
     "plugins": "Hub",
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from .figures import tidy
     from .home import home_folder, model_path
     from .hookspecs import hookimpl
+    from .interrupts import held_interrupts
     from .learning import Drawn
     from .lock import take_lock
     from .loop import combine, compare, draw, evaluate, generate, rounds_done, run_round, score, tune, update
@@ -114,7 +116,7 @@ __all__ = [  # noqa: RUF022 - grouped by home
     "Component", "Engine", "Generator", "GroupReward", "Options", "Progress", "Reward", "Strategy", "Suite", "Trainer",
     "Bar", "dump_record", "find_record", "normalise_text", "parse_json", "parse_record", "value_key",
     "hookimpl", "home_folder", "model_path", "Hub", "Store", "Plan", "load_plan", "parse_options", "Policy", "Session",
-    "rounds_done", "take_lock",
+    "held_interrupts", "rounds_done", "take_lock",
     "tune_and_report", "without",
     "command_line", "open_session", "show_report",
     "combine", "compare", "draw", "Drawn", "evaluate", "generate", "run_round", "score", "score_group",

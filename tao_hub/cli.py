@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
 import click
+
+from .interrupts import Terminated, sigterm_as_interrupt
 
 # name → (module in tao_hub.commands, one-line help). Help needs no import of the command.
 CORE = {
@@ -112,33 +110,14 @@ def cli(block: tuple[str, ...]) -> None:
     """
 
 
-class _Ended(KeyboardInterrupt):
-    """SIGTERM: a scheduler, a container or `kill` ends the process; what is open is closed, as at Ctrl-C."""
-
-
-@contextmanager
-def _ends_gracefully() -> Iterator[None]:
-    def end(number: int, frame: Any) -> None:
-        raise _Ended
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def main() -> None:
     """Entry point. Exit codes: 0 done, 1 a gate said no, 2 usage or bad input, 130 interrupted (143: by SIGTERM) and
     resumable."""
     try:
-        with _ends_gracefully():
+        with sigterm_as_interrupt():
             code = cli.main(standalone_mode=False)
     except click.exceptions.Abort as error:
-        code = 143 if isinstance(error.__cause__ or error.__context__, _Ended) else 130
+        code = 143 if isinstance(error.__cause__ or error.__context__, Terminated) else 130
         click.echo("interrupted; the same command goes on from here", err=True)
     except click.exceptions.Exit as stop:
         code = stop.exit_code
@@ -146,7 +125,7 @@ def main() -> None:
         error.show()
         code = error.exit_code
     except KeyboardInterrupt as error:
-        code = 143 if isinstance(error, _Ended) else 130
+        code = 143 if isinstance(error, Terminated) else 130
         click.echo("interrupted; the same command goes on from here", err=True)
     except BrokenPipeError:  # `tao-hub … | head`
         sys.stderr.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -370,6 +371,34 @@ def test_an_update_killed_in_the_middle_goes_on_to_the_same_weights(
     assert not list((tmp_path / "killed").glob("checkpoint-*"))
     again = update(base, groups(20), tmp_path / "killed", **options)
     assert again == resumed
+
+
+class Pressed(Recorder):
+    """Ctrl-C while the optimizer steps after those are taken."""
+
+    def __init__(self, *steps: int) -> None:
+        super().__init__()
+        self.steps = steps
+
+    def advance(self, count: float = 1, sample: str = "", **numbers: float) -> None:
+        super().advance(count, sample, **numbers)
+        for _ in range(self.steps.count(len(self.calls) - 2) if numbers else 0):
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_ctrl_c_keeps_the_step_in_progress_and_a_second_one_ends_at_once(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = update(base, groups(20), tmp_path / "whole", epochs=3, accumulate=2)  # six steps
+    for name, steps, kept in (("once", [2], ["checkpoint-3"]), ("late", [5], ["checkpoint-6"]), ("twice", [2, 2], [])):
+        with pytest.raises(KeyboardInterrupt):
+            update(base, groups(20), tmp_path / name, Pressed(*steps), epochs=3, accumulate=2)
+        assert "Ctrl-C again to stop at once" in capsys.readouterr().err
+        assert [f.parent.name for f in (tmp_path / f".{name}.partial").glob("checkpoint-*/complete")] == kept
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        resumed = update(base, groups(20), tmp_path / name, epochs=3, accumulate=2)
+        a, b = ((Path(ref.options["model"]) / "model.safetensors").read_bytes() for ref in (whole, resumed))
+        assert a == b
 
 
 def test_what_another_update_left_is_not_gone_on_from(base: Path, tmp_path: Path) -> None:

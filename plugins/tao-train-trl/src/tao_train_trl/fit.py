@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,14 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import PrinterCallback, TrainerCallback, set_seed
 
-from tao_hub.components import Progress
+from tao_hub import Progress, held_interrupts
 
 from . import checkpoint, processes, shared_prefix
 from .logprobs import projects_only, unwrapped
 from .optimizer import MasterAdamW, learning_rate_factor
 from .policy import Opened
 
+STOPPING = "stopping when the step in progress is done and kept; press Ctrl-C again to stop at once"
 COMPLETE = "complete"  # the file that says a checkpoint was written to its end
 
 
@@ -146,14 +148,16 @@ def run(trainer: Any, options: Any, progress: Progress, note: str) -> tuple[Any,
     """
     trainer.remove_callback(PrinterCallback)  # it prints to stdout, where results belong
     trainer.add_callback(Reporting(progress, note))
-    trainer.add_callback(Checkpoints(options.checkpoint_minutes))
     trainer.warmup, trainer.schedule = options.warmup, options.schedule
     if not processes.sharded():
         trainer.optimizer_cls_and_kwargs = (MasterAdamW, {"lr": trainer.args.learning_rate, "fused": True})
     if "ref" in getattr(trainer.model, "peft_config", {}):  # TRL's copy of the fresh adapter: zero, as none is
         trainer.model.delete_adapter("ref")
     Path(trainer.args.output_dir).mkdir(parents=True, exist_ok=True)
-    trainer.train(resume_from_checkpoint=last_checkpoint(Path(trainer.args.output_dir)))
+    alone = processes.world() == 1  # one of several cannot stop alone
+    with held_interrupts(STOPPING) if alone else nullcontext(lambda: False) as stopping:
+        trainer.add_callback(Checkpoints(options.checkpoint_minutes, stopping))
+        trainer.train(resume_from_checkpoint=last_checkpoint(Path(trainer.args.output_dir)))
     progress.finish()
     unwrapped(trainer.model).set_attn_implementation("sdpa")  # as it was loaded
     losses = [float(entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]
@@ -179,12 +183,16 @@ def last_checkpoint(folder: Path) -> str | None:
 
 
 class Checkpoints(TrainerCallback):
-    """Asks for a checkpoint when `minutes` have passed since the last one, and marks those that are whole."""
+    """Asks for a checkpoint when `minutes` have passed since the last one or the update is `stopping`, and marks those
+    that are whole."""
 
-    def __init__(self, minutes: float) -> None:
-        self.minutes, self.last = minutes, time.monotonic()
+    def __init__(self, minutes: float, stopping: Callable[[], bool]) -> None:
+        self.minutes, self.last, self.stopping = minutes, time.monotonic(), stopping
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.stopping():
+            control.should_save = control.should_training_stop = True
+            return
         if state.global_step >= state.max_steps:
             return
         due = time.monotonic() - self.last >= 60 * self.minutes

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import torch
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from tao_hub import Progress
+from tao_hub import Progress, held_interrupts
 
 from ..encoder import half
 from . import processes
@@ -27,6 +28,7 @@ from .options import TrainOptions
 from .padding import pad
 from .unfinished import COMPLETE, last_checkpoint
 
+STOPPING = "stopping when the step in progress is done and kept; press Ctrl-C again to stop at once"
 RATES = {"encoder": 1e-4, "decoder": 2e-5, "lora": 2e-4}
 WARMUP = 0.1  # share of the steps in which the learning rate rises; then it falls to zero
 
@@ -133,11 +135,14 @@ def fit(
     pad_id = model.config.get_text_config().pad_token_id
     trainer = GroupTrainer(
         model=model, args=config, train_dataset=Groups(items), data_collator=collator(pad_id, options.margin),
-        callbacks=[Reporting(progress, note), Checkpoints(options.checkpoint_minutes)],
+        callbacks=[Reporting(progress, note)],
     )  # fmt: skip
     trainer.remove_callback(PrinterCallback)  # it prints to stdout, where results belong
     trainer.loss_name, trainer.centring = options.loss, options.centring
-    trainer.train(resume_from_checkpoint=last_checkpoint(work))
+    alone = processes.world() == 1  # one of several cannot stop alone
+    with held_interrupts(STOPPING) if alone else nullcontext(lambda: False) as stopping:
+        trainer.add_callback(Checkpoints(options.checkpoint_minutes, stopping))
+        trainer.train(resume_from_checkpoint=last_checkpoint(work))
     progress.finish()
     losses = [float(entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]
     if not losses or not math.isfinite(losses[-1]):
@@ -207,12 +212,16 @@ class Reporting(TrainerCallback):
 
 
 class Checkpoints(TrainerCallback):
-    """Asks for a checkpoint when `minutes` have passed since the last one, and marks those that are whole."""
+    """Asks for a checkpoint when `minutes` have passed since the last one or it is time for `stopping`, and marks those
+    that are whole."""
 
-    def __init__(self, minutes: float) -> None:
-        self.minutes, self.last = minutes, time.monotonic()
+    def __init__(self, minutes: float, stopping: Callable[[], bool]) -> None:
+        self.minutes, self.last, self.stopping = minutes, time.monotonic(), stopping
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.stopping():
+            control.should_save = control.should_training_stop = True
+            return
         if state.global_step < state.max_steps:  # all processes save together, so one clock decides
             due = processes.agreed(time.monotonic() - self.last >= 60 * self.minutes, args.device)
             control.should_save = control.should_save or due
