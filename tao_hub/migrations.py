@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlite_utils.migrations import Migrations
+from .light_sqlite import Migrations
 
 migrations = Migrations("tao_hub")
 

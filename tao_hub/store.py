@@ -13,9 +13,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import sqlite_utils
-
 from .errors import StoreError
+from .light_sqlite import Database
 from .lock import take_lock
 from .migrations import migrations
 from .types import Candidate, Group, Message, Prompt, Ref, Sampling, Score, canonical_json, digest
@@ -61,7 +60,7 @@ class Store:
             self._lock = take_lock(self.path)
         try:
             connection = sqlite3.connect(self.path, timeout=30, isolation_level=None)
-            self.db: Any = sqlite_utils.Database(connection)
+            self.db: Any = Database(connection)
             self._prepare(write)
         except sqlite3.DatabaseError as error:
             self.close()

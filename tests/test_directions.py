@@ -58,7 +58,7 @@ def test_types_import_the_standard_library_only() -> None:
 
 
 def test_store_and_stats_know_types_only_and_nothing_imports_the_command_line() -> None:
-    assert core_modules("store") <= {"types", "errors", "migrations", "lock"}
+    assert core_modules("store") <= {"types", "errors", "light_sqlite", "migrations", "lock"}
     assert core_modules("stats") <= {"types"}
     assert core_modules("report") & {"loop", "store", "session", "plugins"} == set()
     for file in CORE.rglob("*.py"):
@@ -68,7 +68,16 @@ def test_store_and_stats_know_types_only_and_nothing_imports_the_command_line() 
         found = {dotted[1] for dotted in imports(file) if dotted[0] == "tao_hub" and len(dotted) > 1}
         assert not found & {"cli", "commands"}, file
     users = {f.name for f in CORE.rglob("*.py") if ("sqlite_utils",) in {d[:1] for d in imports(f)}}
+    assert users == {"light_sqlite.py"}
+    users = {f.name for f in CORE.rglob("*.py") if ("tao_hub", "light_sqlite") in {d[:2] for d in imports(f)}}
     assert users == {"store.py", "migrations.py"}  # the store is the only user of sqlite-utils
+
+
+def test_a_command_that_opens_a_store_does_not_wait_for_pandas() -> None:
+    pytest.importorskip("pandas")
+    asked = "import sys, tao_hub.store; assert 'pandas' not in sys.modules; import pandas; print(pandas.__name__)"
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, timeout=PATIENCE, check=True)
+    assert done.stdout == "pandas\n"
 
 
 def test_the_core_imports_no_model_library() -> None:
