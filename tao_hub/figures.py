@@ -338,6 +338,29 @@ def adds(data: Row) -> list[dict[str, Any]]:
     return drawn
 
 
+def boards(data: Row) -> list[dict[str, Any]]:
+    """Leaderboards as text and positions: one row per policy with its rank, its value, and how far it is behind."""
+    drawn = []
+    for board in rows(data, "boards"):
+        found = rows(board, "rows")
+        plain = any(is_number(row.get("value")) and not 0 <= row["value"] <= 1 for row in found)
+        top = max(numbers([row.get(key) for row in found for key in _ENDS]), default=1.0) if plain else 1.0
+        parts = list(dict.fromkeys(part for row in found for part in row.get("parts") or {}))
+        lines = []
+        for row in found:
+            behind = row.get("behind") or {}
+            delta, interval = change(behind, plain) if behind else ("", "")
+            first, last = row.get("rank"), row.get("last")
+            lines.append({
+                "row": row, "rank": str(first) if first == last else f"{first}–{last}", "delta": delta,
+                "behind": interval, "p": p_value(behind["p"]) if behind else "",
+                "bar": bar(row, str(row.get("label")), top or 1.0, plain),
+                "parts": [level((row.get("parts") or {}).get(part), plain) for part in parts],
+            })  # fmt: skip
+        drawn.append({"board": board, "rows": lines, "parts": parts})
+    return drawn
+
+
 def costs(data: Row) -> list[Row]:
     """One row per label on the primary suite, split and metric (all measurements without a primary), in given order."""
     primary = data.get("primary") or {}

@@ -61,9 +61,12 @@ class History:
         keys = ("id", "name", "created", "finished", "plan", "command", "environment", "rounds")
         return [{**dict(zip(keys, row)), "plan": json.loads(row[4])} for row in self.store.rows(sql)]
 
-    def find(self, name: str = "") -> dict[str, Any]:
-        """The run of that name (or the newest). Raises UsageError naming those there are."""
-        runs = [r for r in self.runs() if r["plan"]]  # a leaderboard has no plan and no rounds
+    def find(self, name: str = "", tuned: bool = False) -> dict[str, Any]:
+        """The run of that name; or the newest, before all those that tune. Raises UsageError naming those there are.
+
+        A run of `tao-hub eval` is a leaderboard: it has no plan and no rounds, so with `tuned` it is none.
+        """
+        runs = sorted((r for r in self.runs() if r["plan"] or not tuned), key=lambda r: bool(r["plan"]))
         found = [r for r in runs if r["name"] == name or str(r["id"]) == name] if name else runs[-1:]
         if not found:
             known = ", ".join(r["name"] for r in runs) or "none yet"

@@ -25,7 +25,7 @@ def run_groups(session: Session, run: str = "") -> Iterator[Group]:
     round.
     """
     history = History(session.store)
-    found = history.find(run)
+    found = history.find(run, tuned=True)
     plan = load_plan(found["plan"])
     rounds = [r for r in history.rounds(found["id"]) if r["after"] is not None]
     if not rounds:

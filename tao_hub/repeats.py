@@ -94,7 +94,7 @@ def tuned(session: Session, plan: Plan, command: str = "") -> Tuned:
     name = tune(session, plan, command=command)
     data, history = run_report(session, name).data, History(session.store)
     primary = data["primary"]
-    run = history.find(name)["id"]
+    run = history.find(name, tuned=True)["id"]
     rounds = [r for r in history.rounds(run) if r["after"] is not None and r["number"] <= plan.rounds]
     where: list[dict[str, Any]] = []
     base: list[Values] = []

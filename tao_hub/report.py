@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +56,7 @@ def _view(data: Mapping[str, Any]) -> dict[str, Any]:
         "data": safe, "headline": figures.headline(safe), "curves": _curves(safe), "forest": figures.forest(safe),
         "fields": figures.fields(safe), "adds": figures.adds(safe), "costs": figures.costs(safe),
         "stages": figures.stages(safe), "plain": figures.plain_metrics(safe), "facts": _facts(safe),
-        "gates": _gate_rows(safe),
+        "gates": _gate_rows(safe), "boards": figures.boards(safe),
     }  # fmt: skip
 
 
@@ -113,6 +113,10 @@ def print_report(data: Mapping[str, Any], console: Console) -> None:
     if view["headline"]:
         _print_headline(view["headline"], console)
     console.print(Text(" · ".join(_facts(safe)), style="dim"))
+    for board in view["boards"]:
+        for drawn in _board(board):
+            console.print()
+            console.print(drawn)
     for draw in (_gates, _deltas, _spread, _quality, _gap, _compute, _external, _adds, _rounds):
         table = draw(view)
         if table is not None:
@@ -160,6 +164,7 @@ def _print_headline(head: Mapping[str, Any], console: Console) -> None:
         console.print(Text(head["cost"], style="dim"))
 
 
+BESIDE = 5  # parts of a metric in one table of the terminal
 WIDE = 100  # columns; with fewer, an interval stands below its delta: a number that is cut is a wrong number
 
 
@@ -226,6 +231,30 @@ def _gates(view: Mapping[str, Any]) -> Table | None:
         cells = (f"{item['before']} → {item['after']}", item["delta"], item["bounds"], item["margin"])
         _add(table, on, *cells, figures.number(item["row"].get("n")), _verdict(item["row"]["verdict"]))
     return table
+
+
+def _board(drawn: Mapping[str, Any]) -> Iterator[Table]:
+    """Ranks and values; and the metric's parts beside each other, where it has some."""
+    board = drawn["board"]
+    title = f"{board['suite']} {board['split']} · {board['metric']} · n {figures.number(board['n'])}"
+    told = {"errors": "errors", "truncated": "cut off", "output_tokens": "tokens", "latency_s": "latency"}
+    shown = {key: name for key, name in told.items() if any(item["row"].get(key) for item in drawn["rows"])}
+    table = _table(title, "rank<", "policy<", str(board["metric"]), "behind", "p", *shown.values())
+    table.columns[0].min_width, table.columns[1].min_width = 4, 16
+    for item in drawn["rows"]:
+        row, value = item["row"], f"{item['bar']['text']}\n{item['bar']['interval']}"
+        form = {"latency_s": figures.latency}
+        counts = [form.get(key, figures.number)(row.get(key)) for key in shown]
+        _add(table, item["rank"], str(row["label"]), value, f"{item['delta']}\n{item['behind']}".strip(), item["p"],
+             *counts)  # fmt: skip
+    yield table
+    for start in range(0, len(drawn["parts"]), BESIDE):
+        some = slice(start, start + BESIDE)
+        table = _table("" if start else "by part", "policy<", *map(str, drawn["parts"][some]))
+        table.columns[0].min_width = 16
+        for item in drawn["rows"]:
+            _add(table, str(item["row"]["label"]), *item["parts"][some])
+        yield table
 
 
 def _spread(view: Mapping[str, Any]) -> Table | None:

@@ -29,6 +29,10 @@ def run_report(session: Session, name: str = "") -> Report:
     """All that a run's report shows, from the store alone (see `tao_hub.report` for its shape)."""
     history = History(session.store)
     run = history.find(name)
+    if not run["plan"]:
+        from .leaderboard import leaderboard  # which needs what is below
+
+        return leaderboard(session, run["name"])
     plan = load_plan(run["plan"])
     evals = history.evals(run["id"])
     split_of = {(m.suite_row, m.use.split): m for m in across.splits(session, plan, evals)}
@@ -51,7 +55,7 @@ def run_report(session: Session, name: str = "") -> Report:
         "worked_examples": worked_examples(session, plan),
         "policy": {"name": plan.policy, "digest": session.store.policy_of(evals[0]["policy"])[0] if evals else ""},
         "tuned": _tuned(session, plan, run["id"], rounds),
-        "environment": _flat(history.environment(run["environment"])),
+        "environment": flat(history.environment(run["environment"])),
         "plugins": [
             {"name": p.name, "distribution": p.distribution, "version": p.version}
             for p in session.hub.plugins if not p.error
@@ -133,7 +137,8 @@ def worked_examples(session: Session, plan: Plan) -> int:
     return sum(map(shown, plan.by_task().values()))
 
 
-def _flat(record: dict[str, Any]) -> dict[str, Any]:
+def flat(record: dict[str, Any]) -> dict[str, Any]:
+    """An environment as `environment.describe` gives it, without levels."""
     flat: dict[str, Any] = {k: v for k, v in record.items() if not isinstance(v, dict)}
     return {**flat, **record.get("libraries", {})}
 
@@ -312,7 +317,7 @@ def show_prompts(
     `prompt` is an item id (or digest). Raises UsageError for an unknown run, round or prompt.
     """
     history = History(session.store)
-    run = history.find(name)
+    run = history.find(name, tuned=True)
     plan = load_plan(run["plan"])
     rounds = [r for r in history.rounds(run["id"]) if number in (None, r["number"])]
     if not rounds:
@@ -355,7 +360,7 @@ def _known_item(session: Session, prompt: str, suite: int | None) -> list[Any]:
 
 def run_gates(session: Session, name: str) -> list[str]:
     """The retention gates of a run, a line each."""
-    run = History(session.store).find(name)
+    run = History(session.store).find(name, tuned=True)
     return [across.told(row) for row in across.gates(session, load_plan(run["plan"]), run["id"])]
 
 

@@ -59,7 +59,7 @@ def comparison(session: Session, plan: Plan, ways: Ways, command: str = "") -> R
         session.hub.trainer(_fine_tuning(session, plan, ways.options))
     wider = with_n(plan, ways.best_of).by_task() if ways.best_of else {}
     name = tune(session, plan, command=command)
-    run = History(session.store).find(name)["id"]
+    run = History(session.store).find(name, tuned=True)["id"]
     start = session.policy(session.hub.policy(plan.policy, plan.policy_options))
     for use in plan.measured if ways.best_of else []:
         base = _eval(session, run, plan, use, "base")

@@ -15,7 +15,7 @@ from ..cli import hub
 from ..errors import GateFailed, UsageError
 from ..types import Ref, Sampling
 from .extend import OpenCommand
-from .lists import json_option, numbers, table
+from .lists import json_option, numbers
 from .progress import Bar
 
 if TYPE_CHECKING:
@@ -184,30 +184,38 @@ def score_command(
 @suite_option
 @click.option("--max-tokens", default=256, show_default=True)
 @click.option("--limit", type=int, help="Only the first so many items.")
+@click.option("--report", type=click.Path(path_type=Path), help="Also write the leaderboard as one HTML page.")
 @store_option
 @json_option
 def eval_command(
     suites: tuple[str, ...], policies: tuple[str, ...], policy_pairs: tuple[str, ...], strategy: str,
-    pairs: tuple[str, ...], suite_pairs: tuple[str, ...], max_tokens: int, limit: int | None, store: Path,
-    as_json: bool,
+    pairs: tuple[str, ...], suite_pairs: tuple[str, ...], max_tokens: int, limit: int | None, report: Path | None,
+    store: Path, as_json: bool,
 ) -> None:  # fmt: skip
-    """Measure each --policy on each SUITE[:SPLIT] by the suite's own metric."""
+    """Measure each --policy on each SUITE[:SPLIT] by the suite's own metric, and rank them.
+
+    What was measured before is not measured again, and stays on the leaderboard: `tao-hub report 'eval SUITE:SPLIT'`
+    shows all of a workspace.
+    """
     from ..environment import describe
     from ..history import History
+    from ..leaderboard import leaderboard
     from ..loop import compare, evaluate
+    from ..report import print_report, render_html
     from ..runs import quality_rows
 
     rows, deltas = [], []
+    board: dict[str, Any] = {"title": "leaderboard", "boards": []}
     with open_session(store, as_json) as s:
         history = History(s.store)
         opened = [policy_of(s, policy, policy_pairs) for policy in policies]  # what is wrong with one is told first
         for text in suites:
             ref, split = split_of(s, text, suite_pairs)
             run = history.begin(f"eval {ref.name}:{split}", {}, command_line(), describe(s.hub))
-            base = None
+            base, measured = None, []
             for policy, owner in zip(policies, opened):
                 way = Ref(strategy, config.parse_options(pairs))
-                label = policy if strategy == "direct" else f"{policy}, {strategy}"
+                label = " ".join([policy, *policy_pairs]) + (f", {strategy}" if strategy != "direct" else "")
                 done = evaluate(
                     s, ref, split, owner, run=run, label=label, strategy=way, max_tokens=max_tokens, limit=limit,
                 )  # fmt: skip
@@ -217,19 +225,20 @@ def eval_command(
                     labels = {"before_label": base.label, "after_label": label, "split": split}
                     deltas += [d.__dict__ | labels for d in compare(s, run, ref, base, done)]
                 base = base or done
+                measured.append(label)
             history.finish(run)
+            found = leaderboard(s, f"eval {ref.name}:{split}", measured).data
+            board = {**found, "title": "leaderboard", "run": None, "boards": [*board["boards"], *found["boards"]]}
+    if report is not None:
+        report.write_text(render_html(board), encoding="utf-8")
+        click.echo(f"wrote {report}", err=True)
     if as_json:
-        click.echo(json.dumps({"quality": rows, "deltas": deltas}, ensure_ascii=False))
+        told = {"quality": rows, "deltas": deltas, "boards": board["boards"]}
+        click.echo(json.dumps(told, ensure_ascii=False))
         return
-    keys = ["label", "suite", "split", "metric", "value", "low", "high", "n", "errors", "truncated", "output_tokens"]
-    table(keys, [[_number(row[k]) for k in keys] for row in rows])
-    if deltas:
-        keys = ["before_label", "after_label", "split", "metric", "delta", "low", "high", "p", "verdict"]
-        table(keys, [[_number(row[k]) for k in keys] for row in deltas])
+    from rich.console import Console
 
-
-def _number(value: Any) -> str:
-    return "–" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
+    print_report({"title": "leaderboard", "boards": board["boards"]}, Console())
 
 
 @click.command("tune")

@@ -92,7 +92,7 @@ def _labels_of_a_run(asked: Sequence[str], store: Path, as_json: bool) -> None:
 
     with open_session(store, True) as s:
         history = History(s.store)
-        found = history.find(run)
+        found = history.find(run, tuned=True)
         evals = history.evals(found["id"])
         planned = splits(s, config.load_plan(found["plan"]), evals)
         named = {(m.suite_row, m.use.split): m.use.label for m in planned}

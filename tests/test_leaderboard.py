@@ -1,0 +1,122 @@
+"""Leaderboards of `tao-hub eval`: ranks that say how far the order can be trusted, one board as policies come."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+from conftest import Run, Site, hub_of, write_rows
+
+from tao_hub import Ref, Session
+from tao_hub.history import History
+from tao_hub.leaderboard import leaderboard
+from tao_hub.loop import evaluate
+from tao_hub.stats import compare, holm
+
+N = 60
+
+# Right about the first `template` of a hundred numbers, by a shuffle of its own.
+PARTLY = """
+import random
+import tao_hub
+from tao_hub.builtin.generators import Echo
+
+class Partly(Echo):
+    def generate(self, requests, sampling):
+        order = list(range(100))
+        random.Random(self.options.template).shuffle(order)
+        for i, request in enumerate(requests):
+            number, answer = request.prompt.text.split()
+            right = order.index(int(number)) < int(self.options.template)
+            yield i, [tao_hub.Completion(answer if right else "no idea")] * request.n
+
+@tao_hub.hookimpl
+def register_generators(register):
+    register("partly", Partly)
+"""
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Items whose right answer is yes for most, in an order that tells nothing."""
+    answers = ["yes"] * 40 + ["no"] * 20
+    random.Random(0).shuffle(answers)
+    rows = [{"id": str(i), "prompt": f"Is {i} one?", "reference": answer} for i, answer in enumerate(answers)]
+    write_rows(tmp_path / "data" / "test.jsonl", *rows)
+    return tmp_path / "data"
+
+
+def asked(data: Path, template: str, *more: object) -> list[object]:
+    return ["eval", "jsonl:test", "--suite-option", f"path={data}", "--policy", "core/echo", "--policy-option",
+            f"template={template}", *more]  # fmt: skip
+
+
+def test_policies_join_the_board_one_after_another_and_are_ranked_by_what_is_shown(run: Run, data: Path) -> None:
+    alone = run(*asked(data, "no", "--json")).json["boards"][0]["rows"]
+    assert [(row["label"], row["rank"], row["last"], row["behind"]) for row in alone] == [
+        ("core/echo template=no", 1, 1, None)
+    ]
+    for template in ("yes", "perhaps"):
+        assert run(*asked(data, template)).code == 0
+    said = run("report", "eval jsonl:test", "--format", "json").json
+    (board,) = said["boards"]
+    assert (board["suite"], board["split"], board["n"]) == ("jsonl", "test", N)
+    places = [(row["label"].split("=")[1], row["value"], row["rank"], row["last"]) for row in board["rows"]]
+    # yes and no differ on all 60, 40 to 20: p 0.013, the largest of the three, so Holm leaves it as it is
+    assert places == [("yes", pytest.approx(2 / 3), 1, 1), ("no", pytest.approx(1 / 3), 2, 2), ("perhaps", 0.0, 3, 3)]
+    assert board["rows"][0]["behind"] is None
+    assert board["rows"][1]["behind"]["delta"] == pytest.approx(-1 / 3)
+    assert board["rows"][1]["behind"]["low"] < board["rows"][1]["behind"]["high"] < 0
+    assert run("report").out == run("report", "eval jsonl:test").out  # no tuning run is there: the newest board
+    few = run(*asked(data, "yes", "--limit", "8", "--json")).json["boards"]
+    assert [(b["n"], len(b["rows"])) for b in few] == [(8, 1)]
+    boards = run("report", "eval jsonl:test", "--format", "json").json["boards"]
+    assert sorted((b["n"], len(b["rows"])) for b in boards) == [(8, 1), (N, 2)]  # never ranked on other items
+
+
+def test_an_order_that_may_be_chance_is_told_as_a_range_of_ranks_and_pairs_are_adjusted(
+    site: Site, tmp_path: Path
+) -> None:
+    write_rows(tmp_path / "d" / "test.jsonl", *({"prompt": f"{i} yes", "reference": "yes"} for i in range(100)))
+    suite = Ref("core/jsonl", {"path": str(tmp_path / "d")})
+    with Session(tmp_path / "s.db", hub_of(site.add("some", PARTLY))) as session:
+        history = History(session.store)
+        run = history.begin("eval jsonl:test", {}, "", {})
+        for name, right in (("as good", "85"), ("bad", "30"), ("good", "90")):
+            policy = session.policy(Ref("some/partly", {"template": right}))
+            evaluate(session, suite, "test", policy, run=run, label=name)
+        evals = {e["label"]: e for e in history.evals(run)}
+        items = {
+            label: {str(i["position"]): i["value"] for i in history.eval_items(e["id"])} for label, e in evals.items()
+        }
+        report = leaderboard(session, "eval jsonl:test").data
+        some = leaderboard(session, "eval jsonl:test", ["bad", "good"]).data
+    places = [(row["label"], row["value"], row["rank"], row["last"]) for row in report["boards"][0]["rows"]]
+    assert places == [("good", 0.9, 1, 2), ("as good", 0.85, 1, 2), ("bad", 0.3, 3, 3)]
+    rows = {row["label"]: row for row in report["boards"][0]["rows"]}
+    pairs = [("good", "as good"), ("good", "bad"), ("as good", "bad")]
+    raw = [compare(items[a], items[b], metric="score", suite="jsonl").p for a, b in pairs]
+    adjusted = dict(zip(pairs, holm(raw)))
+    assert rows["good"]["behind"] is None
+    assert [rows[name]["behind"]["p"] for name in ("as good", "bad")] == [
+        pytest.approx(adjusted["good", name]) for name in ("as good", "bad")
+    ]
+    assert len(some["boards"][0]["rows"]) == 2
+
+
+def test_the_page_of_a_leaderboard_is_written_and_a_board_is_no_run_that_tunes(run: Run, data: Path) -> None:
+    hostile = "<script>alert(1)</script>"
+    assert run(*asked(data, "yes")).code == 0
+    done = run(*asked(data, hostile, "--report", "board.html"))
+    assert (done.code, "wrote board.html" in done.err) == (0, True)
+    assert "rank" in done.out
+    assert hostile in done.out
+    page = Path("board.html").read_text(encoding="utf-8")
+    assert "shown to be better" in page
+    assert "<script>" not in page
+    told = run("report", "eval jsonl:test", "--format", "markdown").out
+    assert "| 1 | core/echo template=yes | 66.7% |" in told
+    assert "| 2 | core/echo template=\\<script" in told or "| 2 | core/echo template=&lt;script" in told
+    wrong = run("show", "eval jsonl:test")
+    assert (wrong.code, "no run 'eval jsonl:test'" in wrong.err) == (2, True)
