@@ -35,6 +35,7 @@ _HOMES = {
     "overlap": "find_overlap",
     "recycle": "evaluated_suites run_groups",
     "runs": "run_report",
+    "leaderboard": "board leaderboard",
     "stats": "best_of_n_kl best_of_n_sizes best_of_n_trend best_of_n_value bootstrap_interval paired_delta "
     "proportion_interval",
     "sure": "sure_fields",
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
     from .home import home_folder, model_path
     from .hookspecs import hookimpl
     from .interrupts import held_interrupts
+    from .leaderboard import board, leaderboard
     from .learning import Drawn
     from .lock import take_lock
     from .loop import combine, compare, draw, evaluate, generate, rounds_done, run_round, score, tune, update
@@ -122,7 +124,8 @@ __all__ = [  # noqa: RUF022 - grouped by home
     "combine", "compare", "draw", "Drawn", "evaluate", "generate", "run_round", "score", "score_group",
     "score_pairs", "score_rows", "tune", "update",
     "Ways", "comparison", "repeated", "sweep", "Synthesis", "synthesize",
-    "evaluated_suites", "find_overlap", "run_groups", "run_report", "print_report", "render_html", "render_markdown",
+    "board", "evaluated_suites", "find_overlap", "leaderboard", "run_groups", "run_report",
+    "print_report", "render_html", "render_markdown",
     "best_of_n_kl", "best_of_n_sizes", "best_of_n_trend", "best_of_n_value", "bootstrap_interval", "paired_delta",
     "proportion_interval", "sure_fields", "tidy",
 ]  # fmt: skip

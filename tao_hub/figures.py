@@ -357,7 +357,8 @@ def boards(data: Row) -> list[dict[str, Any]]:
                 "bar": bar(row, str(row.get("label")), top or 1.0, plain),
                 "parts": [level((row.get("parts") or {}).get(part), plain) for part in parts],
             })  # fmt: skip
-        drawn.append({"board": board, "rows": lines, "parts": parts})
+        cost = any(row.get("truncated") is not None for row in found)
+        drawn.append({"board": board, "rows": lines, "parts": parts, "cost": cost})
     return drawn
 
 

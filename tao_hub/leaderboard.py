@@ -9,18 +9,14 @@ from typing import Any
 from .history import Eval, History
 from .runs import flat, quality_rows
 from .session import Session
-from .stats import compare, holm
-from .types import Report
-
-ALPHA = 0.05
+from .stats import Estimate, compare, standings
+from .types import Delta, Report
 
 
 def leaderboard(session: Session, name: str, labels: Collection[str] | None = None) -> Report:
     """The report of a run of `tao-hub eval`, from the store alone: a board per suite, split and number of items.
 
-    `labels`: of these policies only. A policy's rank is 1 and as many as are shown to be better, by the paired test on
-    the same items with Holm's adjustment for all pairs of the board; `last` is the rank it may have at worst. Raises
-    UsageError for an unknown run.
+    `labels`: of these policies only. Ranks are those of `stats.standings`. Raises UsageError for an unknown run.
     """
     history = History(session.store)
     run = history.find(name)
@@ -39,38 +35,29 @@ def leaderboard(session: Session, name: str, labels: Collection[str] | None = No
 
 def _board(session: Session, history: History, run: int, evals: Sequence[dict[str, Any]]) -> dict[str, Any]:
     suite = session.suite(history.suite_ref(evals[0]["suite_row"]))[0]
-    rows = []
+    rows, values = {}, {}
     for e in evals:
         done = Eval(e["id"], e["label"], e["split"], e["round"])
         whole, *parts = quality_rows(history, run, done, suite.metric_name, suite.metric_parts)
-        rows.append({**whole, "parts": {part["metric"]: part["value"] for part in parts}})
-    values = [{str(i["position"]): i["value"] for i in history.eval_items(e["id"])} for e in evals]
-    metric, called = suite.metric_name, rows[0]["suite"]
-    pairs = list(combinations(range(len(rows)), 2))
-    deltas = {(a, b): compare(values[a], values[b], metric=metric, suite=called) for a, b in pairs}
-    adjusted = dict(zip(pairs, holm([deltas[pair].p for pair in pairs])))
-
-    def beats(a: int, b: int) -> bool:
-        delta = deltas.get((a, b)) or deltas[b, a]
-        ahead = delta.delta if (a, b) not in deltas else -delta.delta
-        return ahead > 0 and adjusted[min(a, b), max(a, b)] < ALPHA
-
-    order = sorted(range(len(rows)), key=lambda i: -rows[i]["value"])
-    best = order[0]
-    for i, row in enumerate(rows):
-        others = [j for j in range(len(rows)) if j != i]
-        row["rank"] = 1 + sum(beats(j, i) for j in others)
-        row["last"] = len(rows) - sum(beats(i, j) for j in others)
-        row["behind"] = None if i == best else _behind(deltas, adjusted, best, i)
-    return {"suite": called, "split": evals[0]["split"], "metric": metric, "n": rows[0]["n"],
-            "rows": [rows[i] for i in order]}  # fmt: skip
+        rows[e["label"]] = {**whole, "parts": {part["metric"]: part["value"] for part in parts}}
+        values[e["label"]] = {str(i["position"]): i["value"] for i in history.eval_items(e["id"])}
+    called = next(iter(rows.values()))["suite"]
+    deltas = {
+        (a, b): compare(values[a], values[b], metric=suite.metric_name, suite=called) for a, b in combinations(rows, 2)
+    }
+    return board(called, evals[0]["split"], suite.metric_name, evals[0]["count"], rows, deltas)
 
 
-def _behind(deltas: Mapping[Any, Any], adjusted: Mapping[Any, float], best: int, i: int) -> dict[str, float]:
-    """How far a policy is from the first one: its value minus the first one's, with the adjusted p-value."""
-    if (best, i) in deltas:
-        found, sign = deltas[best, i], 1
-    else:
-        found, sign = deltas[i, best], -1
-    ends = sorted((sign * found.low, sign * found.high))
-    return {"delta": sign * found.delta, "low": ends[0], "high": ends[1], "p": adjusted[min(best, i), max(best, i)]}
+def board(
+    suite: str, split: str, metric: str, n: int, rows: Mapping[str, Mapping[str, Any]],
+    deltas: Mapping[tuple[str, str], Delta | Estimate],
+) -> dict[str, Any]:  # fmt: skip
+    """A leaderboard as reports show it: `rows` by label with "value", "low", "high" (and "parts", what it cost), ranked
+    by paired `deltas`, second − first (`tao_hub.stats.standings`)."""
+    places = standings({label: row["value"] for label, row in rows.items()}, deltas)
+    ranked = []
+    for place in places:
+        behind = None if place.behind is None else dict(zip(("delta", "low", "high", "p"), place.behind))
+        ranked.append({**rows[place.label], "label": place.label, "rank": place.rank, "last": place.last,
+                       "behind": behind})  # fmt: skip
+    return {"suite": suite, "split": split, "metric": metric, "n": n, "rows": ranked}

@@ -114,7 +114,7 @@ def print_report(data: Mapping[str, Any], console: Console) -> None:
         _print_headline(view["headline"], console)
     console.print(Text(" · ".join(_facts(safe)), style="dim"))
     for board in view["boards"]:
-        for drawn in _board(board):
+        for drawn in _board(board, str(safe.get("of") or "policy")):
             console.print()
             console.print(drawn)
     for draw in (_gates, _deltas, _spread, _quality, _gap, _compute, _external, _adds, _rounds):
@@ -233,13 +233,13 @@ def _gates(view: Mapping[str, Any]) -> Table | None:
     return table
 
 
-def _board(drawn: Mapping[str, Any]) -> Iterator[Table]:
+def _board(drawn: Mapping[str, Any], of: str) -> Iterator[Table]:
     """Ranks and values; and the metric's parts beside each other, where it has some."""
     board = drawn["board"]
     title = f"{board['suite']} {board['split']} · {board['metric']} · n {figures.number(board['n'])}"
     told = {"errors": "errors", "truncated": "cut off", "output_tokens": "tokens", "latency_s": "latency"}
     shown = {key: name for key, name in told.items() if any(item["row"].get(key) for item in drawn["rows"])}
-    table = _table(title, "rank<", "policy<", str(board["metric"]), "behind", "p", *shown.values())
+    table = _table(title, "rank<", f"{of}<", str(board["metric"]), "behind", "p", *shown.values())
     table.columns[0].min_width, table.columns[1].min_width = 4, 16
     for item in drawn["rows"]:
         row, value = item["row"], f"{item['bar']['text']}\n{item['bar']['interval']}"
@@ -250,7 +250,7 @@ def _board(drawn: Mapping[str, Any]) -> Iterator[Table]:
     yield table
     for start in range(0, len(drawn["parts"]), BESIDE):
         some = slice(start, start + BESIDE)
-        table = _table("" if start else "by part", "policy<", *map(str, drawn["parts"][some]))
+        table = _table("" if start else "by part", f"{of}<", *map(str, drawn["parts"][some]))
         table.columns[0].min_width = 16
         for item in drawn["rows"]:
             _add(table, str(item["row"]["label"]), *item["parts"][some])

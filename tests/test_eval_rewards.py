@@ -74,7 +74,14 @@ def test_rewards_stand_side_by_side_with_intervals_and_beside_the_longest_answer
     alike = {(a["reward"], a["other"]): a["value"] for a in done.json["agreement"]}
     assert alike["preference/longest", brief] == 0.0
     assert {s["responses"] for s in done.json["throughput"]} == {40}
-    assert "preference/longest" in run("eval", "--rewards", brief, *PAIRS).out
+    (board,) = done.json["boards"]
+    places = [(row["label"], row["value"], row["rank"], row["last"]) for row in board["rows"]]
+    assert places == [(brief, 1.0, 1, 1), ("preference/longest", 0.0, 2, 3), (any_length, 0.0, 2, 3)]
+    assert board["rows"][1]["behind"]["delta"] == -1.0
+    shown = run("eval", "--rewards", brief, *PAIRS, "--report", "board.html")
+    assert "preference/longest" in shown.out
+    page = (tmp_path / "board.html").read_text()
+    assert page.index("rules/length") < page.index("preference/longest") < page.index("How it was made")
 
 
 def test_an_item_that_a_reward_fails_on_is_an_error_and_no_loss(tmp_path: Path, run: Run, site: Site) -> None:

@@ -38,15 +38,19 @@ def _shared(command: Callable[..., None]) -> Callable[..., None]:
               help="Preference suite, or any suite whose candidates the store holds; repeatable.")
 @click.option("-o", "--option", "pairs", multiple=True, metavar="KEY=VALUE", help="Option of every reward named.")
 @click.option("--no-baseline", is_flag=True, help="Leave out preference/longest, which a reward has to beat.")
+@click.option("--report", type=click.Path(dir_okay=False, path_type=Path),
+              help="Also write the leaderboard as one HTML page.")
 @_shared
 def eval_command(
     more: tuple[str, ...], rewards: tuple[str, ...], suites: tuple[str, ...], pairs: tuple[str, ...],
-    no_baseline: bool, suite_pairs: tuple[str, ...], gold: str | None, as_json: bool, **setting: Any,
+    no_baseline: bool, report: Path | None, suite_pairs: tuple[str, ...], gold: str | None, as_json: bool,
+    **setting: Any,
 ) -> None:  # fmt: skip
     """Measure rewards on preference suites: a leaderboard.
 
-    Each reward is told from the length of an answer (preference/longest) by a paired difference. Where responses have
-    grades (preference/candidates) or --gold gives them, best-of-n curves show what optimising by the reward gains.
+    Ranks count the rewards that are shown to be better, by paired tests adjusted for all pairs (Holm). Each reward is
+    told from the length of an answer (preference/longest) by a paired difference. Where responses have grades
+    (preference/candidates) or --gold gives them, best-of-n curves show what optimising by the reward gains.
     """
     import tao_hub
 
@@ -62,6 +66,11 @@ def eval_command(
         Setting(gold=None if gold is None else parse_ref(gold, {}), baseline=not no_baseline, **setting),
         tao_hub.Progress() if as_json else tao_hub.Bar(),
     )  # fmt: skip
+    if report is not None:
+        page = {"title": "leaderboard of rewards", "boards": found["boards"], "command": tao_hub.command_line(),
+                "of": "reward"}  # fmt: skip
+        report.write_text(tao_hub.render_html(page), encoding="utf-8")
+        click.echo(f"wrote {report}", err=True)
     click.echo(json.dumps(found, ensure_ascii=False)) if as_json else show_evaluation(found)
 
 

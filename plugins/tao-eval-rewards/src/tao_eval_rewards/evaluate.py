@@ -43,13 +43,15 @@ def evaluate(
 ) -> dict[str, Any]:
     """Measure each reward (label → Ref) on each (suite, split).
 
-    Returns {"quality", "deltas", "agreement", "best_of_n", "throughput", "failures"}, each a list of rows; shares lie
-    in [0, 1]. Deltas are paired, reward − baseline and later reward − first reward. Raises UsageError for what cannot
+    Returns {"boards", "quality", "deltas", "agreement", "best_of_n", "throughput", "failures"}, each a list of rows;
+    shares lie in [0, 1]. Boards rank the rewards on each suite (`tao_hub.board`). Deltas are paired, reward − baseline
+    and later reward − first reward. Raises UsageError for what cannot
     be read; a reward that fails on an item is an error of that item.
     """
     kept, progress = Kept(setting.scores), progress or tao_hub.Progress()
     named = {**({BASELINE: tao_hub.Ref(BASELINE)} if setting.baseline else {}), **rewards}
-    found: dict[str, Any] = {k: [] for k in ("quality", "deltas", "agreement", "best_of_n", "throughput", "failures")}
+    kinds = ("boards", "quality", "deltas", "agreement", "best_of_n", "throughput", "failures")
+    found: dict[str, Any] = {kind: [] for kind in kinds}
     loaded = [(hub.resolve("suite", ref), *load(hub, ref, split, setting.store, setting.limit))
               for ref, split in suites]  # fmt: skip
     with ExitStack() as stack:
@@ -66,6 +68,7 @@ def evaluate(
             outcomes = {label: suite.measure(rows) for label, rows in judged.items()}
             found["quality"] += [{"reward": label, **where, "metric": m.name, **_numbers(m)}
                                  for label, o in outcomes.items() for m in o.measures]  # fmt: skip
+            found["boards"].append(_board(outcomes, asked, ref.name, split))
             found["deltas"] += _deltas(outcomes, asked, where, next(iter(rewards)))
             found["agreement"] += _agreements(judged, where)
             found["best_of_n"] += curves(judged, graded or grades(asked), where, setting.most)
@@ -85,6 +88,24 @@ def _numbers(measure: Measure) -> dict[str, Any]:
     return {k: v for k, v in asdict(measure).items() if k != "name"}
 
 
+def _board(outcomes: Mapping[str, Outcome], items: Sequence[Item], suite: str, split: str) -> dict[str, Any]:
+    clusters = {item.id: item.cluster for item in items}
+    rows = {}
+    for label, outcome in outcomes.items():
+        whole, *parts = outcome.measures
+        rows[label] = {**_numbers(whole), "parts": {part.name: part.value for part in parts}}
+    deltas = {(a, b): d for a, b in combinations(outcomes, 2) if (d := _paired(outcomes[a], outcomes[b], clusters))}
+    metric = next(iter(outcomes.values())).measures[0].name
+    return tao_hub.board(suite.rsplit("/", 1)[-1], split, metric, len(items), rows, deltas)
+
+
+def _paired(before: Outcome, after: Outcome, clusters: Mapping[str, str]) -> Any:
+    """The difference on the items that both could score; None where there are none."""
+    same = [key for key in before.credits if key in after.credits]
+    old, new = ([outcome.credits[k] for k in same] for outcome in (before, after))
+    return tao_hub.paired_delta(old, new, [clusters[k] for k in same]) if same else None
+
+
 def _deltas(
     outcomes: Mapping[str, Outcome], items: Sequence[Item], where: Mapping[str, str], first: str
 ) -> list[dict[str, Any]]:
@@ -93,14 +114,12 @@ def _deltas(
              if before in outcomes and after not in (BASELINE, before)]  # fmt: skip
     rows = []
     for before, after in pairs:
-        old, new = outcomes[before].credits, outcomes[after].credits
-        same = [key for key in old if key in new]
-        if not same:
+        d = _paired(outcomes[before], outcomes[after], clusters)
+        if d is None:
             continue
-        d = tao_hub.paired_delta([old[k] for k in same], [new[k] for k in same], [clusters[k] for k in same])
         verdict = "better" if d.p <= 0.05 and d.low > 0 else "worse" if d.p <= 0.05 and d.high < 0 else "inconclusive"
         rows.append({"reward": after, "than": before, **where, "delta": d.delta, "low": max(-1.0, d.low),
-                     "high": min(1.0, d.high), "p": d.p, "n": len(same), "verdict": verdict})  # fmt: skip
+                     "high": min(1.0, d.high), "p": d.p, "n": d.n, "verdict": verdict})  # fmt: skip
     return rows
 
 

@@ -9,9 +9,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+import tao_hub
+
 
 def show_evaluation(found: Mapping[str, Any]) -> None:
-    _table("", ["reward", "suite", "split", "metric", "value", "low", "high", "n", "errors"], found["quality"])
+    tao_hub.print_report({"title": "leaderboard of rewards", "boards": found["boards"], "of": "reward"}, Console())
     _table("differences on the same items", ["reward", "than", "suite", "delta", "low", "high", "p", "n", "verdict"],
            found["deltas"])  # fmt: skip
     _table("pairs of responses ordered alike", ["reward", "other", "suite", "value", "low", "high", "n"],
