@@ -205,6 +205,7 @@ def eval_command(
     from ..runs import quality_rows
 
     rows, deltas = [], []
+    told = [pair for pair in policy_pairs if not pair.startswith("api_key_env=")]  # of the policy, not of who asks
     board: dict[str, Any] = {"title": "leaderboard", "boards": []}
     with open_session(store, as_json) as s:
         history = History(s.store)
@@ -215,7 +216,7 @@ def eval_command(
             base, measured = None, []
             for policy, owner in zip(policies, opened):
                 way = Ref(strategy, config.parse_options(pairs))
-                label = " ".join([policy, *policy_pairs]) + (f", {strategy}" if strategy != "direct" else "")
+                label = " ".join([policy, *told]) + (f", {strategy}" if strategy != "direct" else "")
                 done = evaluate(
                     s, ref, split, owner, run=run, label=label, strategy=way, max_tokens=max_tokens, limit=limit,
                 )  # fmt: skip
@@ -233,8 +234,7 @@ def eval_command(
         report.write_text(render_html(board), encoding="utf-8")
         click.echo(f"wrote {report}", err=True)
     if as_json:
-        told = {"quality": rows, "deltas": deltas, "boards": board["boards"]}
-        click.echo(json.dumps(told, ensure_ascii=False))
+        click.echo(json.dumps({"quality": rows, "deltas": deltas, "boards": board["boards"]}, ensure_ascii=False))
         return
     from rich.console import Console
 
