@@ -332,11 +332,12 @@ def _rounds(view: Mapping[str, Any]) -> Table | None:
     found = figures.rows(view["data"], "rounds")
     if not found:
         return None
-    table = _table("Rounds", "round", "prompts", "candidates", "chosen", "time", "reward<", "all", "chosen ", "errors")
-    table.columns[5].min_width = 11  # narrow screens give way elsewhere
+    time = ("time",) if any(item.get("seconds") is not None for item in found) else ()
+    table = _table("Rounds", "round", "prompts", "candidates", "chosen", *time, "reward<", "all", "chosen ", "errors")
+    table.columns[4 + len(time)].min_width = 11  # narrow screens give way elsewhere
     for item in found:
         lead = [figures.number(item.get(key)) for key in ("number", "prompts", "candidates", "chosen")]
-        lead.append(figures.duration(item.get("seconds")))
+        lead += [figures.duration(item.get("seconds")) for _ in time]
         for reward in figures.rows(item, "rewards") or [{}]:
             _add(table, *lead, reward.get("label", figures.MISSING),
                  *(figures.number(reward.get(key)) for key in ("mean_all", "mean_chosen", "errors")))  # fmt: skip
