@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
 from .history import Eval, History
 from .runs import flat, quality_rows
 from .session import Session
-from .stats import Estimate, compare, standings
+from .stats import Estimate, compare, holm
 from .types import Delta, Report
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A place on a leaderboard: the best and the last rank that what is shown leaves open.
+
+    `behind` is the difference to the first one (negative) with its interval and the adjusted p; None for the first one
+    itself, and for labels that nothing compares with it.
+    """
+
+    label: str
+    rank: int
+    last: int
+    behind: tuple[float, float, float, float] | None  # delta, low, high, p
 
 
 def leaderboard(session: Session, name: str, labels: Collection[str] | None = None) -> Report:
     """The report of a run of `tao-hub eval`, from the store alone: a board per suite, split and number of items.
 
-    `labels`: of these policies only. Ranks are those of `stats.standings`. Raises UsageError for an unknown run.
+    `labels`: of these policies only. Ranks are those of `standings`. Raises UsageError for an unknown run.
     """
     history = History(session.store)
     run = history.find(name)
@@ -53,7 +68,7 @@ def board(
     deltas: Mapping[tuple[str, str], Delta | Estimate],
 ) -> dict[str, Any]:  # fmt: skip
     """A leaderboard as reports show it: `rows` by label with "value", "low", "high" (and "parts", what it cost), ranked
-    by paired `deltas`, second − first (`tao_hub.stats.standings`)."""
+    by paired `deltas`, second − first (see `standings`)."""
     places = standings({label: row["value"] for label, row in rows.items()}, deltas)
     ranked = []
     for place in places:
@@ -61,3 +76,31 @@ def board(
         ranked.append({**rows[place.label], "label": place.label, "rank": place.rank, "last": place.last,
                        "behind": behind})  # fmt: skip
     return {"suite": suite, "split": split, "metric": metric, "n": n, "rows": ranked}
+
+
+def standings(
+    values: Mapping[str, float | None], deltas: Mapping[tuple[str, str], Delta | Estimate], alpha: float = 0.05
+) -> list[Standing]:
+    """Who stands where, highest value first. `deltas` are paired differences, second − first, of pairs of labels.
+
+    A rank is 1 and as many as are shown to be better, `last` counts those that are shown to be worse: p-values are
+    adjusted for all pairs (Holm 1979). Labels without a value come last.
+    """
+    adjusted = dict(zip(deltas, holm([d.p for d in deltas.values()])))
+    found: dict[tuple[str, str], tuple[float, float, float, float]] = {}
+    for (a, b), d in deltas.items():
+        found[a, b] = (d.delta, d.low, d.high, adjusted[a, b])
+        found[b, a] = (-d.delta, -d.high, -d.low, adjusted[a, b])
+    order = sorted(values, key=lambda label: (values[label] is None, -(values[label] or 0.0)))
+
+    def beats(one: str, other: str) -> bool:
+        delta, _, _, p = found.get((other, one), (0.0, 0.0, 0.0, 1.0))
+        return delta > 0 and p < alpha
+
+    return [
+        Standing(
+            one, 1 + sum(beats(other, one) for other in order), len(order) - sum(beats(one, other) for other in order),
+            found.get((order[0], one)),
+        )
+        for one in order
+    ]  # fmt: skip

@@ -40,20 +40,6 @@ class Trend:
     verdict: str
 
 
-@dataclass(frozen=True)
-class Standing:
-    """A place on a leaderboard: the best and the last rank that what is shown leaves open.
-
-    `behind` is the difference to the first one (negative) with its interval and the adjusted p; None for the first one
-    itself, and for labels that nothing compares with it.
-    """
-
-    label: str
-    rank: int
-    last: int
-    behind: tuple[float, float, float, float] | None  # delta, low, high, p
-
-
 # --- distributions ---------------------------------------------------------------------------------------------------
 
 
@@ -341,34 +327,6 @@ def holm(pvalues: Sequence[float]) -> list[float]:
         running = max(running, min(1.0, (len(pvalues) - rank) * pvalues[i]))
         adjusted[i] = running
     return adjusted
-
-
-def standings(
-    values: Mapping[str, float | None], deltas: Mapping[tuple[str, str], Delta | Estimate], alpha: float = 0.05
-) -> list[Standing]:
-    """Who stands where, highest value first. `deltas` are paired differences, second − first, of pairs of labels.
-
-    A rank is 1 and as many as are shown to be better, `last` counts those that are shown to be worse: p-values are
-    adjusted for all pairs (Holm 1979). Labels without a value come last.
-    """
-    adjusted = dict(zip(deltas, holm([d.p for d in deltas.values()])))
-    found: dict[tuple[str, str], tuple[float, float, float, float]] = {}
-    for (a, b), d in deltas.items():
-        found[a, b] = (d.delta, d.low, d.high, adjusted[a, b])
-        found[b, a] = (-d.delta, -d.high, -d.low, adjusted[a, b])
-    order = sorted(values, key=lambda label: (values[label] is None, -(values[label] or 0.0)))
-
-    def beats(one: str, other: str) -> bool:
-        delta, _, _, p = found.get((other, one), (0.0, 0.0, 0.0, 1.0))
-        return delta > 0 and p < alpha
-
-    return [
-        Standing(
-            one, 1 + sum(beats(other, one) for other in order), len(order) - sum(beats(one, other) for other in order),
-            found.get((order[0], one)),
-        )
-        for one in order
-    ]  # fmt: skip
 
 
 def benjamini_hochberg(pvalues: Sequence[float]) -> list[float]:

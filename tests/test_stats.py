@@ -264,22 +264,3 @@ def test_compare_respects_clusters():
     )
     assert (alone.verdict, clustered.verdict) == ("improved", "inconclusive")
     assert clustered.high - clustered.low > alone.high - alone.low
-
-
-def test_standings_rank_by_what_is_shown_after_adjusting_for_all_pairs() -> None:
-    def told(delta: float, p: float) -> stats.Estimate:
-        return stats.Estimate(delta, 0.1, delta - 0.2, delta + 0.2, p, 50, 50)
-
-    values = {"b": 0.5, "a": 0.9, "none": None, "c": 0.4}
-    deltas = {("b", "a"): told(0.4, 0.001), ("c", "a"): told(0.5, 0.02), ("c", "b"): told(0.1, 0.6)}
-    places = stats.standings(values, deltas)
-    assert [(place.label, place.rank, place.last) for place in places] == [
-        ("a", 1, 2), ("b", 2, 4), ("c", 2, 4), ("none", 1, 4),  # nothing is known of it
-    ]  # fmt: skip
-    behind = {place.label: place.behind for place in places}
-    assert behind["a"] is behind["none"] is None
-    assert behind["b"] == pytest.approx((-0.4, -0.6, -0.2, 0.003))  # 3 · 0.001
-    assert behind["c"] == pytest.approx((-0.5, -0.7, -0.3, 0.04))  # 2 · 0.02
-    deltas["c", "a"] = told(0.5, 0.03)  # 2 · 0.03: no longer shown
-    assert [(place.rank, place.last) for place in stats.standings(values, deltas)] == [(1, 3), (2, 4), (1, 4), (1, 4)]
-    assert stats.standings({"alone": 0.1}, {}) == [stats.Standing("alone", 1, 1, None)]
