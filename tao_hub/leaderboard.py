@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from math import hypot
+from statistics import fmean
 from typing import Any
 
 from .history import Eval, History
+from .macro import compare_all
 from .runs import flat, quality_rows
 from .session import Session
 from .stats import Estimate, compare, holm
@@ -28,39 +31,79 @@ class Standing:
     behind: tuple[float, float, float, float] | None  # delta, low, high, p
 
 
-def leaderboard(session: Session, name: str, labels: Collection[str] | None = None) -> Report:
-    """The report of a run of `tao-hub eval`, from the store alone: a board per suite, split and number of items.
+def leaderboard(session: Session, *names: str, labels: Collection[str] | None = None) -> Report:
+    """The report of runs of `tao-hub eval`, from the store alone: a board per suite, split and number of items.
 
-    `labels`: of these policies only. Ranks are those of `standings`. Raises UsageError for an unknown run.
+    Of several boards with the same policies the first one is that of their mean. `labels`: of these policies only.
+    Ranks are those of `standings`. Raises UsageError for an unknown run.
     """
     history = History(session.store)
-    run = history.find(name)
+    runs = [history.find(name) for name in names or ("",)]
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for e in history.evals(run["id"]):
-        if labels is None or e["label"] in labels:
-            groups.setdefault((e["suite_row"], e["split"], e["count"]), []).append(e)
+    for run in runs:
+        for e in history.evals(run["id"]):
+            if labels is None or e["label"] in labels:
+                groups.setdefault((e["suite_row"], e["split"], e["count"]), []).append({**e, "run": run["id"]})
+    values = [_values(history, group) for group in groups.values()]
+    found = [_board(session, history, group, each) for group, each in zip(groups.values(), values)]
+    about = runs[-1]
     data = {
-        "title": f"leaderboard · {run['name'].removeprefix('eval ')}", "run": run["name"],
-        "status": "done" if run["finished"] else "interrupted", "created": run["created"], "command": run["command"],
-        "environment": flat(history.environment(run["environment"])),
-        "boards": [_board(session, history, run["id"], group) for group in groups.values()],
+        "title": f"leaderboard · {', '.join(run['name'].removeprefix('eval ') for run in runs)}", "run": about["name"],
+        "status": "done" if about["finished"] else "interrupted", "created": about["created"],
+        "command": about["command"], "environment": flat(history.environment(about["environment"])),
+        "boards": [*_mean(found, values), *found],
     }  # fmt: skip
-    return Report(run["name"], data["title"], data)
+    return Report(about["name"], data["title"], data)
 
 
-def _board(session: Session, history: History, run: int, evals: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _values(history: History, evals: Sequence[dict[str, Any]]) -> dict[str, dict[str, float | None]]:
+    """Values by item of each policy."""
+    return {e["label"]: {str(i["position"]): i["value"] for i in history.eval_items(e["id"])} for e in evals}
+
+
+def _board(
+    session: Session, history: History, evals: Sequence[dict[str, Any]], values: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
     suite = session.suite(history.suite_ref(evals[0]["suite_row"]))[0]
-    rows, values = {}, {}
+    rows = {}
     for e in evals:
         done = Eval(e["id"], e["label"], e["split"], e["round"])
-        whole, *parts = quality_rows(history, run, done, suite.metric_name, suite.metric_parts)
+        whole, *parts = quality_rows(history, e["run"], done, suite.metric_name, suite.metric_parts)
         rows[e["label"]] = {**whole, "parts": {part["metric"]: part["value"] for part in parts}}
-        values[e["label"]] = {str(i["position"]): i["value"] for i in history.eval_items(e["id"])}
     called = next(iter(rows.values()))["suite"]
     deltas = {
         (a, b): compare(values[a], values[b], metric=suite.metric_name, suite=called) for a, b in combinations(rows, 2)
     }
     return board(called, evals[0]["split"], suite.metric_name, evals[0]["count"], rows, deltas)
+
+
+def _mean(boards: Sequence[dict[str, Any]], values: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The board of the mean over several ones, if all have the same policies and shares as values; else nothing.
+
+    Each suite counts alike, however many items it has; what it is made of stands beside as parts. The interval of a
+    mean is that of independent means.
+    """
+    by = [{row["label"]: row for row in one["rows"]} for one in boards]
+    shares = all(0 <= row["value"] <= 1 for rows in by for row in rows.values())
+    if len(boards) < 2 or not shares or any(rows.keys() != by[0].keys() for rows in by):
+        return []
+    names = [f"{one['suite']} {one['split']}" for one in boards]
+    if len(set(names)) < len(names):  # one suite with two numbers of items
+        return []
+    rows = {}
+    for label in by[0]:
+        each = [rows_[label] for rows_ in by]
+        value = fmean(row["value"] for row in each)
+        below, above = (hypot(*(row[end] - row["value"] for row in each)) / len(each) for end in ("low", "high"))
+        rows[label] = {
+            "value": value, "low": value - below, "high": value + above, "errors": sum(r["errors"] for r in each),
+            "parts": dict(zip(names, (row["value"] for row in each))),
+        }  # fmt: skip
+    deltas = {
+        (a, b): compare_all({n: (v[a], v[b]) for n, v in zip(names, values)}, metric="mean")
+        for a, b in combinations(rows, 2)
+    }
+    return [board(f"mean of {len(boards)} suites", "", "mean", sum(one["n"] for one in boards), rows, deltas)]
 
 
 def board(

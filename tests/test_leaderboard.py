@@ -91,7 +91,7 @@ def test_an_order_that_may_be_chance_is_told_as_a_range_of_ranks_and_pairs_are_a
             label: {str(i["position"]): i["value"] for i in history.eval_items(e["id"])} for label, e in evals.items()
         }
         report = leaderboard(session, "eval jsonl:test").data
-        some = leaderboard(session, "eval jsonl:test", ["bad", "good"]).data
+        some = leaderboard(session, "eval jsonl:test", labels=["bad", "good"]).data
     places = [(row["label"], row["value"], row["rank"], row["last"]) for row in report["boards"][0]["rows"]]
     assert places == [("good", 0.9, 1, 2), ("as good", 0.85, 1, 2), ("bad", 0.3, 3, 3)]
     rows = {row["label"]: row for row in report["boards"][0]["rows"]}
@@ -103,6 +103,39 @@ def test_an_order_that_may_be_chance_is_told_as_a_range_of_ranks_and_pairs_are_a
         pytest.approx(adjusted["good", name]) for name in ("as good", "bad")
     ]
     assert len(some["boards"][0]["rows"]) == 2
+
+
+def test_over_several_suites_the_mean_comes_first_and_each_suite_counts_alike(
+    site: Site, tmp_path: Path, run: Run
+) -> None:
+    for split, n in (("test", 100), ("dev", 20)):
+        write_rows(tmp_path / "d" / f"{split}.jsonl", *({"prompt": f"{i} yes", "reference": "yes"} for i in range(n)))
+    suite = Ref("core/jsonl", {"path": str(tmp_path / "d")})
+    with Session(tmp_path / "s.db", hub_of(site.add("some", PARTLY))) as session:
+        history = History(session.store)
+        for split in ("test", "dev"):
+            row = history.begin(f"eval jsonl:{split}", {}, "", {})
+            for right in ("30", "90"):
+                policy = session.policy(Ref("some/partly", {"template": right}))
+                evaluate(session, suite, split, policy, run=row, label=right)
+        mean, *each = leaderboard(session, "eval jsonl:test", "eval jsonl:dev").data["boards"]
+        evaluate(session, suite, "dev", policy, run=row, label="another")
+        uneven = leaderboard(session, "eval jsonl:test", "eval jsonl:dev").data["boards"]
+    assert [(b["suite"], b["split"], b["n"]) for b in (mean, *each)] == [
+        ("mean of 2 suites", "", 120), ("jsonl", "test", 100), ("jsonl", "dev", 20),
+    ]  # fmt: skip
+    levels = [{r["label"]: r["value"] for r in b["rows"]} for b in each]
+    assert levels[0] == {"30": 0.3, "90": 0.9}
+    assert [(r["label"], r["rank"], r["last"]) for r in mean["rows"]] == [("90", 1, 1), ("30", 2, 2)]
+    for r in mean["rows"]:
+        assert r["value"] == pytest.approx((levels[0][r["label"]] + levels[1][r["label"]]) / 2)
+        assert r["parts"] == {"jsonl test": levels[0][r["label"]], "jsonl dev": levels[1][r["label"]]}
+        assert r["low"] < r["value"] < r["high"]
+    assert mean["rows"][1]["behind"]["delta"] == pytest.approx(mean["rows"][1]["value"] - mean["rows"][0]["value"])
+    assert [b["suite"] for b in uneven] == ["jsonl", "jsonl"]  # no mean where one was not asked everything
+    words = ["eval", "jsonl:test", "jsonl:dev", "--suite-option", "path=d", "--policy", "core/echo"]
+    assert [b["n"] for b in run(*words, "--json").json["boards"]] == [120, 100, 20]
+    assert "mean of 2 suites" in run(*words).out
 
 
 def test_the_page_of_a_leaderboard_is_written_and_a_board_is_no_run_that_tunes(run: Run, data: Path) -> None:

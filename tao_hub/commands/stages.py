@@ -206,14 +206,16 @@ def eval_command(
 
     rows, deltas = [], []
     told = [pair for pair in policy_pairs if not pair.startswith("api_key_env=")]  # of the policy, not of who asks
-    board: dict[str, Any] = {"title": "leaderboard", "boards": []}
+    runs: dict[str, None] = {}
+    measured: dict[str, None] = {}
     with open_session(store, as_json) as s:
         history = History(s.store)
         opened = [policy_of(s, policy, policy_pairs) for policy in policies]  # what is wrong with one is told first
         for text in suites:
             ref, split = split_of(s, text, suite_pairs)
             run = history.begin(f"eval {ref.name}:{split}", {}, command_line(), describe(s.hub))
-            base, measured = None, []
+            base = None
+            runs[f"eval {ref.name}:{split}"] = None
             for policy, owner in zip(policies, opened):
                 way = Ref(strategy, config.parse_options(pairs))
                 label = " ".join([policy, *told]) + (f", {strategy}" if strategy != "direct" else "")
@@ -226,10 +228,9 @@ def eval_command(
                     labels = {"before_label": base.label, "after_label": label, "split": split}
                     deltas += [d.__dict__ | labels for d in compare(s, run, ref, base, done)]
                 base = base or done
-                measured.append(label)
+                measured[label] = None
             history.finish(run)
-            found = leaderboard(s, f"eval {ref.name}:{split}", measured).data
-            board = {**found, "title": "leaderboard", "run": None, "boards": [*board["boards"], *found["boards"]]}
+        board = dict(leaderboard(s, *runs, labels=measured).data)
     if report is not None:
         report.write_text(render_html(board), encoding="utf-8")
         click.echo(f"wrote {report}", err=True)
@@ -238,7 +239,7 @@ def eval_command(
         return
     from rich.console import Console
 
-    print_report({"title": "leaderboard", "boards": board["boards"]}, Console())
+    print_report({"title": board["title"], "boards": board["boards"]}, Console())
 
 
 @click.command("tune")
