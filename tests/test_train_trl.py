@@ -386,8 +386,16 @@ class Pressed(Recorder):
             signal.raise_signal(signal.SIGINT)
 
 
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """Ctrl-C is heard: processes in the background, as those that test side by side, begin with it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def test_ctrl_c_keeps_the_step_in_progress_and_a_second_one_ends_at_once(
-    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], heard: None
 ) -> None:
     whole = update(base, groups(20), tmp_path / "whole", epochs=3, accumulate=2)  # six steps
     for name, steps, kept in (("once", [2], ["checkpoint-3"]), ("late", [5], ["checkpoint-6"]), ("twice", [2, 2], [])):
