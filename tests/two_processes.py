@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import bandit
+import sharded_on_cpu
+from accelerate import PartialState
 from tao_train_trl import processes
 from tao_train_trl.best_of_n import BestOfN
 from tao_train_trl.dpo import Dpo
@@ -40,3 +42,8 @@ class Each(PolicyTrainer):
             asked, folder = trainer(options), work / str(i)
             folder.mkdir(parents=True, exist_ok=True)
             asked.train(asked.learn_from(bandit.draw(policy)), start, folder, progress, key)
+        assert (PartialState().distributed_type.value == "FSDP") == processes.sharded()
+
+
+if processes.sharded():
+    sharded_on_cpu.allow()

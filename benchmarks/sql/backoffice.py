@@ -123,7 +123,8 @@ def side_by_side(options: argparse.Namespace) -> None:
             report = tao_hub.sweep(session, asked, options.sizes, options.seeds, over=options.over)
         else:
             gold = options.gold / "prompts.jsonl.gz" if options.gold else None
-            training = {"epochs": 8} if gold else {}  # without variations, labels bear more of them
+            small = not (bool(options.policy) if options.lora is None else options.lora)
+            training = {"epochs": 8 if small else 4} if gold else {}  # without variations, labels bear more of them
             ways = tao_hub.Ways(gold=gold, best_of=options.n, options=training)
             report = tao_hub.comparison(session, asked, ways)
     page = options.out / f"{options.what}.html"

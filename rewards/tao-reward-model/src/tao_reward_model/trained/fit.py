@@ -21,7 +21,7 @@ from tao_hub import Progress, held_interrupts
 
 from ..encoder import half
 from . import processes
-from .bases import head_of
+from .bases import head_of, load_base, quiet
 from .layout import Tokens
 from .losses import batch_of_heads, heads_loss
 from .options import TrainOptions
@@ -131,6 +131,8 @@ def fit(
     dropout_off(model)
     if options.lora_rank:
         model = _adapted(model, options)
+    if processes.sharded():
+        _shard_layers_only(model)
     config = _arguments(options, len(items), options.learning_rate or RATES[kind], seed, work)
     pad_id = model.config.get_text_config().pad_token_id
     trainer = GroupTrainer(
@@ -142,13 +144,32 @@ def fit(
     alone = processes.world() == 1  # one of several cannot stop alone
     with held_interrupts(STOPPING) if alone else nullcontext(lambda: False) as stopping:
         trainer.add_callback(Checkpoints(options.checkpoint_minutes, stopping))
-        trainer.train(resume_from_checkpoint=last_checkpoint(work))
+        with quiet():
+            trainer.train(resume_from_checkpoint=last_checkpoint(work))
     progress.finish()
     losses = [float(entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]
     if not losses or not math.isfinite(losses[-1]):
         raise ValueError(f"the loss became {losses[-1:]}: lower --learning-rate ({config.learning_rate})")
-    trained = trainer.model
+    trained = _whole(trainer, options, seed) if processes.sharded() else trainer.model
     return (trained.merge_and_unload() if options.lora_rank else trained).to("cpu").eval(), losses
+
+
+def _shard_layers_only(model: Any) -> None:
+    """Name what is sharded as a unit: the layers. BERTs also name what holds the input embeddings, which accelerate
+    shards by themselves, and weights are sharded once."""
+    embeddings = model.get_input_embeddings()
+    holders = {type(module).__name__ for module in model.modules() if embeddings in module.modules()}
+    model._no_split_modules = [name for name in model._no_split_modules or () if name not in holders]
+
+
+def _whole(trainer: Any, options: TrainOptions, seed: int) -> Any:
+    """The trained model put together again in the first process; the others get what they started from."""
+    weights = trainer.accelerator.get_state_dict(trainer.model)  # all processes take part
+    model = load_base(options.base, seed, list(options.heads))[0]
+    model = _adapted(model, options) if options.lora_rank else model
+    if not processes.rank():
+        model.load_state_dict(weights)
+    return model
 
 
 def _arguments(options: TrainOptions, count: int, rate: float, seed: int, work: Path) -> TrainingArguments:

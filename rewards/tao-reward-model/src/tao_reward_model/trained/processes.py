@@ -19,14 +19,25 @@ def world() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def sharded() -> bool:
+    """Whether each process has a part of the weights only (`accelerate launch --use_fsdp`)."""
+    return world() > 1 and _asked_for("FSDP")
+
+
+def _asked_for(kind: str) -> bool:
+    return os.environ.get(f"ACCELERATE_USE_{kind}", "").lower() == "true"
+
+
 def check(frozen: bool, batch_size: int, accumulate: int) -> None:
     """Raises UsageError for what several processes cannot train."""
     if world() == 1:
         return
     if frozen:
         raise UsageError("--frozen trains a head in seconds, in one process: start it without accelerate")
-    if any(os.environ.get(f"ACCELERATE_USE_{kind}", "").lower() == "true" for kind in ("FSDP", "DEEPSPEED")):
-        raise UsageError("a reward model's weights are not sharded (FSDP, DeepSpeed): use a configuration of MULTI_GPU")
+    if _asked_for("FSDP") and os.environ.get("FSDP_VERSION") != "2":
+        raise UsageError("sharded weights are those of FSDP2: put fsdp_version: 2 into the configuration")
+    if _asked_for("DEEPSPEED"):
+        raise UsageError("a reward model's weights are sharded by FSDP, not by DeepSpeed: use a configuration of FSDP")
     if batch_size % (accumulate * world()):
         raise UsageError(
             f"--batch-size {batch_size} is for a step of all {world()} processes: make it a multiple of "
