@@ -30,11 +30,11 @@ from tao_hub.cli import cli
 from tao_hub.hookspecs import Hooks
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 MARK = r"(?:^<!-- (?P<how>\w+)(?:: (?P<path>\S+))? -->\n)?"
 BLOCK = re.compile(MARK + r"^```(?P<language>\w+)\n(?P<text>.*?)^```$", re.M | re.S)
 
-by_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+by_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
 class Block(NamedTuple):

@@ -149,7 +149,7 @@ def test_words_that_are_only_spelt_like_values_or_keys_mend_nothing(shop: Path, 
 
 
 def test_a_strong_systems_errors_are_not_in_the_words_and_its_queries_are_rarely_mended(spider: Spider) -> None:
-    """Graphix-T5 on Spider dev: a known limit of `sql/schema` and `sql/repair`, as docs/results.md says."""
+    """Graphix-T5 on Spider dev: a known limit of `sql/schema` and `sql/repair`, as docs/results/sql.md says."""
     schema, match = Schema(), Match()
     mended = broken = repaired = 0
     errors = {"gold above": 0, "gold below": 0, "alike": 0}

@@ -1,7 +1,7 @@
 """Several batches decoded at once on a processor: one thread a lane, so that no core waits for another.
 
 A decoding step of a small model is some hundreds of small operations. Split over the cores, each of them ends in a
-wait; with one lane per core, batches run side by side and nothing waits. (Measured: docs/results.md.)
+wait; with one lane per core, batches run side by side and nothing waits. (Measured: docs/results/inbox.md.)
 """
 
 from __future__ import annotations
