@@ -25,6 +25,7 @@ _HOMES = {
     "learning": "Drawn",
     "commands.stages": "command_line open_session show_report tune_and_report",
     "commands.progress": "Bar",
+    "commands.files": "OutputFile",
     "rows": "score_rows",
     "scoring": "score_group score_pairs",
     "ablations": "without",
@@ -47,6 +48,7 @@ _LAZY["eval"] = "loop"  # the command's name; `evaluate` is the same function wi
 
 if TYPE_CHECKING:
     from .ablations import without
+    from .commands.files import OutputFile
     from .commands.progress import Bar
     from .commands.stages import command_line, open_session, show_report, tune_and_report
     from .components import (
@@ -116,7 +118,7 @@ __all__ = [  # noqa: RUF022 - grouped by home
     "Score", "canonical_json", "digest",
     "GateFailed", "LabelLeak", "PluginError", "StoreError", "TaoHubError", "UsageError",
     "Component", "Engine", "Generator", "GroupReward", "Options", "Progress", "Reward", "Strategy", "Suite", "Trainer",
-    "Bar", "dump_record", "find_record", "normalise_text", "parse_json", "parse_record", "value_key",
+    "Bar", "OutputFile", "dump_record", "find_record", "normalise_text", "parse_json", "parse_record", "value_key",
     "hookimpl", "home_folder", "model_path", "Hub", "Store", "Plan", "load_plan", "parse_options", "Policy", "Session",
     "held_interrupts", "rounds_done", "take_lock",
     "tune_and_report", "without",

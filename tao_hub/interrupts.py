@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
+STEP = "stopping when the step in progress is done and kept; press Ctrl-C again to stop at once"
 
 
 class Terminated(KeyboardInterrupt):
@@ -34,12 +35,13 @@ def sigterm_as_interrupt() -> Iterator[None]:
 
 
 @contextmanager
-def held_interrupts(saying: str) -> Iterator[Callable[[], bool]]:
+def held_interrupts(here: bool = True, saying: str = STEP) -> Iterator[Callable[[], bool]]:
     """Hold the first Ctrl-C or SIGTERM back until the body ends; a second one comes through at once.
 
     For work in long steps that can be kept between them. Yields a function that says whether one is held: the body then
     keeps what it has and ends, and the signal takes effect. `saying` is told on stderr when it comes. A signal that
-    nobody handles, or that is ignored, stays as it is.
+    nobody handles, or that is ignored, stays as it is; so do all where it is not `here` that they are held (one of
+    several processes cannot stop alone).
     """
     held: list[int] = []
     before: dict[int, Any] = {}
@@ -53,7 +55,7 @@ def held_interrupts(saying: str) -> Iterator[Callable[[], bool]]:
         give_back()
         print(f"\n{saying}", file=sys.stderr, flush=True)
 
-    if threading.current_thread() is threading.main_thread():
+    if here and threading.current_thread() is threading.main_thread():
         known = {number: signal.getsignal(number) for number in ENDING}
         before.update({number: handler for number, handler in known.items() if callable(handler)})
         for number in before:

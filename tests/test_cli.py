@@ -174,3 +174,19 @@ def test_results_go_to_stdout_and_progress_to_stderr(tmp_path: Path) -> None:
 def test_the_store_may_be_named_by_the_environment(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TAO_HUB_STORE", str(tmp_path / "elsewhere.db"))
     assert "elsewhere.db" in run("runs").err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("eval", "jsonl:test", "--policy", "core/echo"), ("tune", "plan.toml"), ("compare", "plan.toml"),
+        ("sweep", "plan.toml"), ("quickstart",), ("eval", "--rewards", "preference/longest", "preference/pairs"),
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_a_report_that_could_not_be_written_is_told_before_the_work_begins(run: Run, words: tuple[str, ...]) -> None:
+    told = run(*words, "--report", "nowhere/page.html")
+    assert told.code == 2
+    assert "the folder nowhere does not exist: mkdir -p nowhere" in told.err
+    assert "is a directory" in run(*words, "--report", ".").err
+    assert not list(Path().iterdir())

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from ..cli import hub
+from .files import OutputFile
 from .lists import json_option, table
 from .stages import store_option
 
@@ -43,7 +44,7 @@ def runs_command(store: Path, as_json: bool) -> None:
 @click.argument("run", required=False, default="")
 @click.option("--format", "form", type=click.Choice(["terminal", "html", "markdown", "json"]), default="terminal",
               show_default=True, help="How it is written.")
-@click.option("--output", type=click.Path(path_type=Path), help="File to write; default: stdout.")
+@click.option("--output", type=OutputFile(), help="File to write; default: stdout.")
 @store_option
 def report_command(run: str, form: str, output: Path | None, store: Path) -> None:
     """Show or write the report of RUN (default: the newest), recomputed from the store."""

@@ -15,6 +15,7 @@ from ..cli import hub
 from ..errors import GateFailed, UsageError
 from ..types import Ref, Sampling
 from .extend import OpenCommand
+from .files import OutputFile
 from .lists import json_option, numbers
 from .progress import Bar
 
@@ -184,7 +185,7 @@ def score_command(
 @suite_option
 @click.option("--max-tokens", default=256, show_default=True)
 @click.option("--limit", type=int, help="Only the first so many items.")
-@click.option("--report", type=click.Path(path_type=Path), help="Also write the leaderboard as one HTML page.")
+@click.option("--report", type=OutputFile(), help="Also write the leaderboard as one HTML page.")
 @store_option
 @json_option
 def eval_command(
@@ -256,7 +257,7 @@ def eval_command(
 @click.option("--drop-overlap", is_flag=True, default=None, help="Leave out prompts that occur in an eval split.")
 @click.option("--deterministic", is_flag=True, default=None, help="Same candidates and weights after any interruption.")
 @click.option("--timeout", type=float, default=None, help="Seconds a reward may take for one batch.")
-@click.option("--report", type=click.Path(path_type=Path), default=Path("report.html"), show_default=True)
+@click.option("--report", type=OutputFile(), default=Path("report.html"), show_default=True)
 @click.option("--require-improvement", is_flag=True, help="Exit with 1 unless the primary delta says improved.")
 @store_option
 @json_option

@@ -10,6 +10,7 @@ import click
 
 from .. import config
 from ..errors import UsageError
+from .files import OutputFile
 from .lists import json_option, numbers, table
 from .stages import command_line, open_session, store_option, write_report
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 report_option = click.option(
-    "--report", type=click.Path(path_type=Path), default=Path("report.html"), show_default=True,
+    "--report", type=OutputFile(), default=Path("report.html"), show_default=True,
     help="Where the page goes.",
 )  # fmt: skip
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tao_hub import OutputFile
+
 if TYPE_CHECKING:
     import tao_hub
 
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
               help="Also tune without each reward in turn, or without each of those named: what it adds (long).")
 @click.option("--deterministic", is_flag=True, help="Same candidates and weights after any interruption.")
 @click.option("--store", type=click.Path(path_type=Path), default=Path("tao-hub.db"), show_default=True)
-@click.option("--report", type=click.Path(path_type=Path), default=Path("report.html"), show_default=True)
+@click.option("--report", type=OutputFile(), default=Path("report.html"), show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def quickstart(
     suite: str, policy: str | None, rounds: int | None, seed: int, prompts: int | None, epochs: float | None,

@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from tao_hub import OutputFile
+
 
 def _shared(command: Callable[..., None]) -> Callable[..., None]:
     """Options of both commands."""
@@ -38,8 +40,7 @@ def _shared(command: Callable[..., None]) -> Callable[..., None]:
               help="Preference suite, or any suite whose candidates the store holds; repeatable.")
 @click.option("-o", "--option", "pairs", multiple=True, metavar="KEY=VALUE", help="Option of every reward named.")
 @click.option("--no-baseline", is_flag=True, help="Leave out preference/longest, which a reward has to beat.")
-@click.option("--report", type=click.Path(dir_okay=False, path_type=Path),
-              help="Also write the leaderboard as one HTML page.")
+@click.option("--report", type=OutputFile(), help="Also write the leaderboard as one HTML page.")
 @_shared
 def eval_command(
     more: tuple[str, ...], rewards: tuple[str, ...], suites: tuple[str, ...], pairs: tuple[str, ...],

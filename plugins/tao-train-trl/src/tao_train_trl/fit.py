@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,6 @@ from .logprobs import projects_only, unwrapped
 from .optimizer import MasterAdamW, learning_rate_factor
 from .policy import Opened
 
-STOPPING = "stopping when the step in progress is done and kept; press Ctrl-C again to stop at once"
 COMPLETE = "complete"  # the file that says a checkpoint was written to its end
 
 
@@ -154,8 +152,7 @@ def run(trainer: Any, options: Any, progress: Progress, note: str) -> tuple[Any,
     if "ref" in getattr(trainer.model, "peft_config", {}):  # TRL's copy of the fresh adapter: zero, as none is
         trainer.model.delete_adapter("ref")
     Path(trainer.args.output_dir).mkdir(parents=True, exist_ok=True)
-    alone = processes.world() == 1  # one of several cannot stop alone
-    with held_interrupts(STOPPING) if alone else nullcontext(lambda: False) as stopping:
+    with held_interrupts(processes.world() == 1) as stopping:
         trainer.add_callback(Checkpoints(options.checkpoint_minutes, stopping))
         trainer.train(resume_from_checkpoint=last_checkpoint(Path(trainer.args.output_dir)))
     progress.finish()

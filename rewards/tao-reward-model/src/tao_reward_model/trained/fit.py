@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,6 @@ from .options import TrainOptions
 from .padding import pad
 from .unfinished import COMPLETE, last_checkpoint
 
-STOPPING = "stopping when the step in progress is done and kept; press Ctrl-C again to stop at once"
 RATES = {"encoder": 1e-4, "decoder": 2e-5, "lora": 2e-4}
 WARMUP = 0.1  # share of the steps in which the learning rate rises; then it falls to zero
 
@@ -141,8 +139,7 @@ def fit(
     )  # fmt: skip
     trainer.remove_callback(PrinterCallback)  # it prints to stdout, where results belong
     trainer.loss_name, trainer.centring = options.loss, options.centring
-    alone = processes.world() == 1  # one of several cannot stop alone
-    with held_interrupts(STOPPING) if alone else nullcontext(lambda: False) as stopping:
+    with held_interrupts(processes.world() == 1) as stopping:
         trainer.add_callback(Checkpoints(options.checkpoint_minutes, stopping))
         with quiet():
             trainer.train(resume_from_checkpoint=last_checkpoint(work))
