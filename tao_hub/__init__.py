@@ -37,8 +37,8 @@ _HOMES = {
     "recycle": "evaluated_suites run_groups",
     "runs": "run_report",
     "leaderboard": "board leaderboard",
-    "stats": "best_of_n_kl best_of_n_sizes best_of_n_trend best_of_n_value bootstrap_interval paired_delta "
-    "proportion_interval",
+    "best_of_n": "best_of_n_kl best_of_n_sizes best_of_n_trend best_of_n_value",
+    "stats": "bootstrap_interval paired_delta proportion_interval",
     "sure": "sure_fields",
     "figures": "tidy",
     "report": "print_report render_html render_markdown",
@@ -48,6 +48,7 @@ _LAZY["eval"] = "loop"  # the command's name; `evaluate` is the same function wi
 
 if TYPE_CHECKING:
     from .ablations import without
+    from .best_of_n import best_of_n_kl, best_of_n_sizes, best_of_n_trend, best_of_n_value
     from .commands.files import OutputFile
     from .commands.progress import Bar
     from .commands.stages import command_line, open_session, show_report, tune_and_report
@@ -84,15 +85,7 @@ if TYPE_CHECKING:
     from .scaling import sweep
     from .scoring import score_group, score_pairs
     from .session import Policy, Session
-    from .stats import (
-        best_of_n_kl,
-        best_of_n_sizes,
-        best_of_n_trend,
-        best_of_n_value,
-        bootstrap_interval,
-        paired_delta,
-        proportion_interval,
-    )
+    from .stats import bootstrap_interval, paired_delta, proportion_interval
     from .store import Store
     from .sure import sure_fields
     from .synthesis import Synthesis, synthesize

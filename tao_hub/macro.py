@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from .stats import Estimate, compare, paired_delta, t_critical, t_two_sided, verdict
+from .stats import Estimate, compare, paired_delta, verdict
+from .student import t_critical, t_two_sided
 from .types import Delta
 
 Values = Mapping[str, "float | None"]

@@ -16,8 +16,9 @@ from .history import History
 from .loop import suite_of, tune
 from .runs import called, run_report
 from .session import Session
-from .stats import bootstrap_interval, proportion_interval, t_critical
+from .stats import bootstrap_interval, proportion_interval
 from .stats import compare as compare_items
+from .student import t_critical
 from .types import Report
 
 Values = dict[str, float | None]  # by item

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tao_hub import figures
+from tao_hub.field_table import field_table
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -78,7 +79,7 @@ def _environment(autoescape: bool) -> Environment:
     shown = (figures.number, figures.percent, figures.duration, figures.latency, figures.memory, figures.level)
     for show in shown:
         environment.filters[show.__name__] = show
-    environment.filters.update(between=figures.between, cell=cell, fence=fence, field_table=figures.field_table)
+    environment.filters.update(between=figures.between, cell=cell, fence=fence, field_table=field_table)
     environment.globals["symbols"] = {word: symbol for word, (symbol, _) in VERDICTS.items()}
     return environment
 

@@ -6,11 +6,11 @@ import math
 import random
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from statistics import NormalDist, fmean
 from typing import TypeVar
 
-from tao_hub.types import Delta
+from .student import t_critical, t_two_sided
+from .types import Delta
 
 Item = TypeVar("Item")
 POWER = 0.8
@@ -28,76 +28,6 @@ class Estimate:
     p: float
     n: int
     units: int
-
-
-@dataclass(frozen=True)
-class Trend:
-    """What `best_of_n_trend` finds: the n with the highest mean, and the last n against it and against the first."""
-
-    peak: int
-    fall: Estimate
-    gain: Estimate
-    verdict: str
-
-
-# --- distributions ---------------------------------------------------------------------------------------------------
-
-
-def incomplete_beta(a: float, b: float, x: float) -> float:
-    """The regularised incomplete beta function I_x(a, b), for a, b > 0 and 0 <= x <= 1.
-
-    Continued fraction by the modified Lentz method: DLMF 8.17.22; Press et al., Numerical Recipes, section 6.4.
-    """
-    if not (a > 0 and b > 0 and 0 <= x <= 1):
-        raise ValueError(f"incomplete_beta needs a, b > 0 and x in [0, 1], found a={a!r}, b={b!r}, x={x!r}")
-    if x in (0.0, 1.0):
-        return float(x)
-    log_front = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
-    front = math.exp(log_front)
-    if x < (a + 1) / (a + b + 2):  # where the fraction converges fast; else by symmetry
-        return front * _beta_fraction(a, b, x) / a
-    return 1.0 - front * _beta_fraction(b, a, 1.0 - x) / b
-
-
-def _beta_fraction(a: float, b: float, x: float) -> float:
-    tiny = 1e-300
-    c, d = 1.0, 1.0 - (a + b) * x / (a + 1)
-    d = 1.0 / (d if abs(d) > tiny else tiny)
-    h = d
-    for m in range(1, 100_000):
-        even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
-        odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
-        step = 1.0
-        for term in (even, odd):
-            d = 1.0 + term * d
-            c = 1.0 + term / c
-            d = 1.0 / (d if abs(d) > tiny else tiny)
-            c = c if abs(c) > tiny else tiny
-            step = d * c
-            h *= step
-        if abs(step - 1.0) < 1e-15:
-            return h
-    raise ArithmeticError(f"the incomplete beta fraction did not converge for a={a!r}, b={b!r}, x={x!r}")
-
-
-def t_two_sided(t: float, df: float) -> float:
-    """P(|T| >= |t|) for Student's t with `df` degrees of freedom: I_{df/(df+t²)}(df/2, 1/2), DLMF 8.17."""
-    return 1.0 if t == 0 else incomplete_beta(df / 2, 0.5, df / (df + t * t))
-
-
-@lru_cache(maxsize=256)
-def t_critical(alpha: float, df: float) -> float:
-    """The t with P(|T| >= t) = alpha, by bisection of `t_two_sided`."""
-    _check_alpha(alpha)
-    low, high = 0.0, 1.0
-    while t_two_sided(high, df) > alpha:
-        low, high = high, high * 2
-    for _ in range(200):
-        middle = (low + high) / 2
-        if middle in (low, high):
-            break
-        low, high = (middle, high) if t_two_sided(middle, df) > alpha else (low, middle)
-    return (low + high) / 2
 
 
 def _z(probability: float) -> float:
@@ -423,48 +353,3 @@ def _check_alpha(alpha: float) -> None:
 def _check_counts(n: int, gains: int = 0, losses: int = 0) -> None:
     if n < 1 or gains < 0 or losses < 0:
         raise ValueError(f"counts must be >= 0 and n >= 1, found n={n!r}, gains={gains!r}, losses={losses!r}")
-
-
-# --- best of n -------------------------------------------------------------------------------------------------------
-
-
-def best_of_n_kl(n: int) -> float:
-    """KL of best-of-n from the policy it draws from, log n − (n − 1)/n nats: an upper bound that is tight where draws
-    differ (Beirami et al. 2024, arXiv 2401.01879)."""
-    return math.log(n) - (n - 1) / n
-
-
-def best_of_n_value(proxy: Sequence[float], values: Sequence[float], n: int) -> float:
-    """Expected `values` of the best of n by `proxy`, over all subsets of size n of the N candidates.
-
-    With candidates in the order of their proxy: Σ_{i=n..N} C(i−1, n−1)/C(N, n)·value₍ᵢ₎, which is unbiased (Nakano et
-    al. 2021, arXiv 2112.09332). Equal proxies are broken at random: each stands for the mean of its block.
-    Raises ValueError unless 1 <= n <= N.
-    """
-    total = len(proxy)
-    if not 1 <= n <= total:
-        raise ValueError(f"the best of {n} cannot be told from {total} candidates")
-    blocks: dict[float, list[float]] = {}
-    for p, value in zip(proxy, values):
-        blocks.setdefault(p, []).append(value)
-    ordered = [fmean(blocks[p]) for p in sorted(proxy)]
-    weights = [math.comb(i, n - 1) / math.comb(total, n) for i in range(total)]
-    return math.fsum(w * value for w, value in zip(weights, ordered))
-
-
-def best_of_n_sizes(most: int) -> list[int]:
-    """1, 2, 4, … and `most`."""
-    return sorted({*(2**k for k in range(most.bit_length()) if 2**k <= most), most})
-
-
-def best_of_n_trend(by_n: Mapping[int, Sequence[float]], clusters: Sequence[Hashable]) -> Trend:
-    """Where the mean over prompts peaks as n grows, what the last n lost since then and gained since the first one.
-
-    `by_n` holds one value per prompt for each n. "over-optimised": the last n lies significantly
-    below the peak; else "gains" or "loses" where it differs significantly from the first, or "inconclusive".
-    """
-    first, last = min(by_n), max(by_n)
-    peak = max(by_n, key=lambda n: fmean(by_n[n]))
-    fall, gain = (paired_delta(by_n[n], by_n[last], clusters) for n in (peak, first))
-    verdict = "gains" if gain.low > 0 else "loses" if gain.high < 0 else "inconclusive"
-    return Trend(peak, fall, gain, "over-optimised" if peak != last and fall.high < 0 else verdict)

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tao_hub.macro import compare_all, mean_of, retention
-from tao_hub.stats import Estimate, paired_delta, t_critical, t_two_sided
+from tao_hub.stats import Estimate, paired_delta
+from tao_hub.student import t_critical, t_two_sided
 
 
 def test_retention_is_kept_lost_or_not_shown_by_one_sided_bounds() -> None:

@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from tao_hub import figures
+from tao_hub.field_table import field_table
 from tao_hub.report import print_report, render_html, render_json, render_markdown
 
 HOSTILE = "<script>alert(1)</script><img src=http://evil.example/x> | [bold red]`x`[/] \x1b[31mred\u202e ]]> {{ 7*7 }}"
@@ -300,12 +301,12 @@ def test_metrics_that_are_no_shares_are_not_shown_as_percent():
 
 
 def test_fields_are_marked_right_or_wrong_against_the_reference():
-    table = figures.field_table(sample()["examples"][0])
+    table = field_table(sample()["examples"][0])
     states = {row["name"]: [cell["state"] for cell in row["cells"]] for row in table["rows"]}
     assert states["customer"] == ["wrong", "right"]  # case and blanks are forgiven
     assert states["order_number"] == ["right", "right"]
     assert states["urgency"] == ["wrong", "right"]  # absent is wrong
-    assert figures.field_table({"reference": "4", "answers": [{"text": "5"}]}) is None
+    assert field_table({"reference": "4", "answers": [{"text": "5"}]}) is None
 
 
 def test_positions_stay_inside_the_drawing():
