@@ -168,7 +168,7 @@ def test_samples_that_have_written_the_same_are_computed_once_and_stay_what_they
     ours = generator(lively, lanes=1)
     ours.stops = frozenset(range(5, 60))  # most answers end soon, a few go on: these are written together
     ours._load()
-    monkeypatch.setattr("tao_generate_hf.generator.ROWS_ROOM", 0)  # more than one batch
+    monkeypatch.setattr("tao_generate_hf.generator.WORK", 0)  # more than one batch
     single = generator(lively, lanes=1, batch_tokens=1)  # every row alone
     single.stops = ours.stops
     alone = dict(single.generate(requests, sampling))

@@ -19,7 +19,9 @@ from .copying import Copying, Ends
 
 Answers = list[Completion]
 ROOM = 1 << 30  # bytes of keys and values in a batch on a processor
-ROWS_ROOM = 1 << 20  # bytes that one more token of all its rows may take there: a small model decodes more rows at once
+MOST_ROWS, WORK = 2048, 1 << 32
+"""Rows in a batch there, and multiply-adds that one of its steps may take, at most. A small model decodes many rows at
+once, so that what lies between its products (Python, small operations) is shared by many (docs/results/speed.md)."""
 
 
 class CausalLM(tao_hub.Generator):
@@ -96,7 +98,7 @@ class CausalLM(tao_hub.Generator):
         tokens = self.options.batch_tokens or (room if on_cpu else 524_288)
         every = [row for rows in waiting.values() for row in rows]
         lanes = self.options.lanes or lanes_for(model, len(every))
-        most = max(64 * (2 if lanes == 1 else 1), min(512, ROWS_ROOM // token_bytes(model))) if on_cpu else 1024
+        most = max(64 * (2 if lanes == 1 else 1), min(MOST_ROWS, WORK // parameters(model))) if on_cpu else 1024
         groups = [
             (prefix, deque(batches(rows, len(prefix), tokens // lanes, rows_at_once(len(rows), lanes, most))))
             for prefix, rows in prefix_groups(every)
@@ -151,6 +153,10 @@ class CausalLM(tao_hub.Generator):
 def rows_at_once(rows: int, lanes: int, most: int) -> int:
     """Most rows in a batch, `most` at the most, such that all lanes get like shares."""
     return math.ceil(rows / (lanes * math.ceil(rows / (lanes * most))))
+
+
+def parameters(model: Any) -> int:
+    return sum(p.numel() for p in model.parameters())
 
 
 def token_bytes(model: Any) -> int:
