@@ -50,8 +50,9 @@ def peak_memory_mb() -> float:
 
 
 @contextmanager
-def watch(session: Session, history: History, run: int) -> Iterator[None]:
-    """Add to the run's record what the work inside took: seconds per stage, "hub" being all that is not compute."""
+def watch(session: Session, history: History, run: int, number: int = 0) -> Iterator[None]:
+    """Add to the run's record what the work of round `number` (0: of none) inside took: seconds per stage, "hub" being
+    all that is not compute."""
     start = time.perf_counter()
     before = dict(session.clock)
     try:
@@ -59,6 +60,5 @@ def watch(session: Session, history: History, run: int) -> Iterator[None]:
     finally:
         spent = {stage: s - before.get(stage, 0.0) for stage, s in session.clock.items()}
         spent["hub"] = time.perf_counter() - start - sum(spent.values())
-        history.add_seconds(run, 0, spent)
-        peak = history.seconds(run).get("peak_memory_mb", 0.0)
-        history.add_seconds(run, 0, {"peak_memory_mb": max(0.0, peak_memory_mb() - peak)})
+        history.add_seconds(run, number, spent)
+        history.note_peak(run, peak_memory_mb())

@@ -13,6 +13,8 @@ from .session import Policy
 from .store import Member, Slice, Store
 from .types import Delta, Ref, canonical_json, digest
 
+PEAK = "peak_memory_mb"  # kept beside the timings
+
 
 def now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
@@ -88,8 +90,22 @@ class History:
                 )
 
     def seconds(self, run: int) -> dict[str, float]:
-        sql = "SELECT stage, sum(seconds) FROM timings WHERE run = ? GROUP BY stage ORDER BY stage"
-        return dict(self.store.rows(sql, [run]))
+        """What a run has spent per stage."""
+        sql = "SELECT stage, sum(seconds) FROM timings WHERE run = ? AND stage != ? GROUP BY stage ORDER BY stage"
+        return dict(self.store.rows(sql, [run, PEAK]))
+
+    def round_seconds(self, run: int) -> dict[int, float]:
+        """What each of its rounds has taken, its measuring with it; a round of an older store may be missing."""
+        sql = "SELECT round, sum(seconds) FROM timings WHERE run = ? AND round > 0 AND stage != ? GROUP BY round"
+        return dict(self.store.rows(sql, [run, PEAK]))
+
+    def peak_memory(self, run: int) -> float | None:
+        """Of all its sessions, in MB."""
+        found = self.store.one("SELECT seconds FROM timings WHERE run = ? AND stage = ?", [run, PEAK])
+        return None if found is None else float(found[0])
+
+    def note_peak(self, run: int, megabytes: float) -> None:
+        self.add_seconds(run, 0, {PEAK: max(0.0, megabytes - (self.peak_memory(run) or 0.0))})
 
     # -- rounds -------------------------------------------------------------------------------------------------
 

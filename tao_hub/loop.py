@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -101,7 +100,7 @@ def tune(session: Session, plan: Plan, *, run: str = "", command: str = "") -> s
     """
     from .environment import describe, watch
 
-    began, plan = time.monotonic(), fitted(plan)
+    plan = fitted(plan)
     check(session, plan)
     for number in range(1, min(plan.rounds, 2) + 1):  # from round 2 on it has the options of round 2
         session.hub.trainer(trainer_of(session, plan, number))  # a wrong option is told now, not after hours of drawing
@@ -116,19 +115,21 @@ def tune(session: Session, plan: Plan, *, run: str = "", command: str = "") -> s
             way = Ref(baseline.strategy, baseline.options)
             for others, done in zip(compared, measure(session, plan, row, start, baseline.label, 0, uses, way)):
                 others.append(done)
-        policy = start
-        tuned: list[Policy] = []
-        for number in range(1, plan.rounds + 1):
-            if why := enough(session, plan, row, number, began):
-                session.progress.note(f"tune · no round {number}: {why}")
-                break
+    policy = start
+    tuned: list[Policy] = []
+    for number in range(1, plan.rounds + 1):
+        if why := enough(session, plan, row, number):
+            session.progress.note(f"tune · no round {number}: {why}")
+            break
+        with watch(session, history, row, number):
             policy = run_round(session, plan, row, number, policy, start)
             tuned.append(policy)
             _after(session, plan, row, policy, number, [(u, o) for u, o in zip(uses, compared) if not u.sealed])
-        if kept := kept_round(session, plan, row):
-            sealed = [(u, o) for u, o in zip(uses, compared) if u.sealed]
+    if kept := kept_round(session, plan, row):
+        sealed = [(u, o) for u, o in zip(uses, compared) if u.sealed]
+        with watch(session, history, row, kept):
             _after(session, plan, row, tuned[kept - 1], kept, sealed)
-        history.finish(row)
+    history.finish(row)
     return name
 
 
@@ -145,18 +146,17 @@ def _after(
         others.append(after)
 
 
-def enough(session: Session, plan: Plan, run: int, number: int, began: float) -> str:
+def enough(session: Session, plan: Plan, run: int, number: int) -> str:
     """Why round `number` should not begin ("" if it may): the budget, or too long without a better round."""
     history = History(session.store)
     done = [r for r in history.rounds(run) if r["after"] is not None]
     if any(r["number"] >= number for r in done):
         return ""  # it is there already: nothing is spent by going on
-    before = sum(s for stage, s in history.seconds(run).items() if stage != "peak_memory_mb")  # of other sessions
     tokens = 0
     if parse_budget(plan.budget).tokens is not None:
         parts = [tuning_slice(session, task) for task in plan.by_task().values()]
         tokens = sum(generated_tokens(session.store, r["stats"], parts) for r in done)
-    why = exhausted(plan, len(done), before + time.monotonic() - began, tokens)
+    why = exhausted(plan, len(done), sum(history.seconds(run).values()), tokens)
     levels = round_levels(session, plan, run)
     if plan.patience and levels and number - 1 - best_of(levels) >= plan.patience:
         why = f"round {best_of(levels)} is still the best after {plan.patience} more"

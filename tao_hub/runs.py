@@ -38,7 +38,7 @@ def run_report(session: Session, name: str = "") -> Report:
     split_of = {(m.suite_row, m.use.split): m for m in across.splits(session, plan, evals)}
     rounds = history.rounds(run["id"])
     seconds = history.seconds(run["id"])
-    peak = seconds.pop("peak_memory_mb", None)
+    by_round = history.round_seconds(run["id"])
     quality = [row for e in evals for row in _measured(session, history, e, split_of)]
     deltas = _deltas(session, history, run["id"], plan, evals)
     data: dict[str, Any] = {
@@ -50,7 +50,7 @@ def run_report(session: Session, name: str = "") -> Report:
         "seed": plan.seed,
         "seconds": sum(seconds.values()),
         "stage_seconds": seconds,
-        "peak_memory_mb": peak,
+        "peak_memory_mb": history.peak_memory(run["id"]),
         "labels_used": labels_used(session, plan),
         "worked_examples": worked_examples(session, plan),
         "policy": {"name": plan.policy, "digest": session.store.policy_of(evals[0]["policy"])[0] if evals else ""},
@@ -63,7 +63,9 @@ def run_report(session: Session, name: str = "") -> Report:
         "config": json.dumps(plan.as_dict(), indent=1, ensure_ascii=False),
         "quality": quality,
         "deltas": deltas,
-        "rounds": [_round(r, plan) for r in rounds if r["after"] is not None],
+        "rounds": [
+            _round(r, plan) | {"seconds": by_round.get(r["number"])} for r in rounds if r["after"] is not None
+        ],
     }  # fmt: skip
     if plan.tasks:
         data |= _of_several(session, history, plan, run, evals, data)

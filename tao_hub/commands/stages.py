@@ -368,7 +368,7 @@ def update_command(plan: Path, number: int, seed: int | None, store: Path, as_js
         check(s, wanted)
         history = History(s.store)
         run = history.begin(run_name(wanted), wanted.as_dict(), command_line(), describe(s.hub))
-        with watch(s, history, run):
+        with watch(s, history, run, number):
             start = s.policy(s.hub.policy(wanted.policy, wanted.policy_options))
             before = start
             if number > 1:
