@@ -7,7 +7,7 @@ from typing import Any
 
 from .config import Plan, load_plan
 from .history import History
-from .stats import compare, proportion_interval
+from .stats import bootstrap_interval, compare, proportion_interval
 
 BOUNDS = ("min_parts", "null_parts", "enough_parts")  # options that name rewards by their labels
 
@@ -85,5 +85,8 @@ def _values(history: History, run: int, split: str, label: str) -> dict[str, flo
 
 def _level(values: Sequence[float | None]) -> dict[str, float]:
     known = [v or 0.0 for v in values]
-    low, high = proportion_interval(sum(known), len(known))
+    if all(v in (0.0, 1.0) for v in known):
+        low, high = proportion_interval(sum(known), len(known))
+    else:
+        low, high = bootstrap_interval(known)
     return {"value": sum(known) / len(known), "low": low, "high": high}

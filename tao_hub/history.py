@@ -143,9 +143,14 @@ class History:
     # -- evals --------------------------------------------------------------------------------------------------
 
     def add_eval(
-        self, run: int, number: int, label: str, part: Slice, policy: Policy, member: Member, metric: int
-    ) -> Eval:
-        """Take the items of a measured slice from candidates and scores; replaces an older eval of the same label."""
+        self, run: int, number: int, label: str, part: Slice, policy: Policy, member: Member, metric: int,
+        reference: bool = True,
+    ) -> Eval:  # fmt: skip
+        """Take the items of a measured slice from candidates and scores; replaces an older eval of the same label.
+
+        `reference`: whether the metric sees the gold, under which its scores are kept then (`Store.owed_scores`).
+        """
+        context = "i.reference_digest" if reference else "x''"
         with self.store.atomic():
             old = self.store.one(
                 "SELECT id FROM evals WHERE run = ? AND label = ? AND suite = ? AND split = ?",
@@ -166,7 +171,7 @@ class History:
                 "s.value IS NULL THEN 'not scored' END), coalesce(s.parts, '{}') FROM items i "
                 "LEFT JOIN candidates c ON c.prompt = i.prompt AND c.policy = ? AND c.source = ? AND c.slot = 0 "
                 "LEFT JOIN scores s ON s.reward = ? AND s.prompt = i.prompt AND s.response = c.response_digest "
-                "AND s.context = i.reference_digest WHERE i.suite = ? AND i.split = ? AND i.position < ?",
+                f"AND s.context = {context} WHERE i.suite = ? AND i.split = ? AND i.position < ?",
                 [pk, policy.row, member.source, metric, *part.where],
             )
         return Eval(pk, label, part.split, number)
@@ -187,12 +192,15 @@ class History:
         return Ref(found[0], json.loads(found[1]))
 
     def eval_items(self, row: int) -> list[dict[str, Any]]:
-        """Items of an eval in order: position, value, error, parts, and the candidate's tokens, seconds, finish."""
+        """Items of an eval in order: position, value, error, parts, the candidate's tokens, seconds, finish, and the
+        row of its prompt."""
         sql = (
-            "SELECT e.position, e.value, e.error, e.parts, c.output_tokens, c.seconds, c.finish_reason, c.response "
-            "FROM eval_items e LEFT JOIN candidates c ON c.id = e.candidate WHERE e.eval = ? ORDER BY e.position"
+            "SELECT e.position, e.value, e.error, e.parts, c.output_tokens, c.seconds, c.finish_reason, c.response, "
+            "c.prompt FROM eval_items e LEFT JOIN candidates c ON c.id = e.candidate WHERE e.eval = ? "
+            "ORDER BY e.position"
         )
-        keys = ("position", "value", "error", "parts", "output_tokens", "seconds", "finish_reason", "response")
+        keys = ("position", "value", "error", "parts", "output_tokens", "seconds", "finish_reason", "response",
+                "prompt")  # fmt: skip
         return [{**dict(zip(keys, r)), "parts": json.loads(r[3])} for r in self.store.rows(sql, [row])]
 
     def add_delta(self, run: int, before: str, after: str, suite: Ref, split: str, delta: Delta) -> None:

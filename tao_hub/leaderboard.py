@@ -44,8 +44,9 @@ def leaderboard(session: Session, *names: str, labels: Collection[str] | None = 
         for e in history.evals(run["id"]):
             if labels is None or e["label"] in labels:
                 groups.setdefault((e["suite_row"], e["split"], e["count"]), []).append({**e, "run": run["id"]})
-    values = [_values(history, group) for group in groups.values()]
-    found = [_board(session, history, group, each) for group, each in zip(groups.values(), values)]
+    boards = [same for group in groups.values() for same in _of_same_items(history, group)]
+    values = [each for _, each in boards]
+    found = [_board(session, history, group, each) for group, each in boards]
     about = runs[-1]
     data = {
         "title": f"leaderboard · {', '.join(run['name'].removeprefix('eval ') for run in runs)}", "run": about["name"],
@@ -56,9 +57,17 @@ def leaderboard(session: Session, *names: str, labels: Collection[str] | None = 
     return Report(about["name"], data["title"], data)
 
 
-def _values(history: History, evals: Sequence[dict[str, Any]]) -> dict[str, dict[str, float | None]]:
-    """Values by item of each policy."""
-    return {e["label"]: {str(i["position"]): i["value"] for i in history.eval_items(e["id"])} for e in evals}
+def _of_same_items(
+    history: History, evals: Sequence[dict[str, Any]]
+) -> list[tuple[list[dict[str, Any]], dict[str, dict[str, float | None]]]]:
+    """Evals that asked the same prompts in the same places, and each one's values by item. Where files were changed
+    in between, a suite's name stands for other items: these get a board of their own."""
+    found: dict[tuple[Any, ...], list[tuple[dict[str, Any], dict[str, float | None]]]] = {}
+    for e in evals:
+        items = history.eval_items(e["id"])
+        values = {str(i["position"]): i["value"] for i in items}
+        found.setdefault(tuple(i["prompt"] for i in items), []).append((e, values))
+    return [([e for e, _ in some], {e["label"]: values for e, values in some}) for some in found.values()]
 
 
 def _board(

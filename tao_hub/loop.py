@@ -62,7 +62,8 @@ def evaluate(
     metric = session.reward(session.suite(suite)[0].metric, suite)
     member = generate(session, part, policy, strategy or Ref("core/direct"), Sampling(0.0, max_tokens), 1, suite)
     metric = score(session, part, [member], metric)
-    return History(session.store).add_eval(run, number, label, part, policy, member, metric.row)
+    seen = metric.reward.uses_reference
+    return History(session.store).add_eval(run, number, label, part, policy, member, metric.row, seen)
 
 
 def compare(

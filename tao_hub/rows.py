@@ -58,6 +58,8 @@ def score_rows(
         raise NoRound(reward.name)
     whole = issubclass(loaded, GroupReward)
     hub.build("reward", reward).close()  # bad options are told before the file is read
+    if source.exists() and not source.is_file():
+        raise UsageError(f"{source} is no file: rows are read twice, so put what a pipe gives into one first")
     inputs: dict[str, Prompt] = {}
     total = 0
     for row in read_rows(source, skip_invalid):

@@ -7,11 +7,11 @@ import sqlite3
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from .errors import StoreError
 from .light_sqlite import Database
@@ -76,7 +76,7 @@ class Store:
         known = {m.name for m in migrations._migrations}
         if applied - known:
             raise StoreError(f"{self.path} was written by a newer tao-hub ({sorted(applied - known)}): upgrade tao-hub")
-        if not applied and self.db.table_names():
+        if not applied and set(self.db.table_names()) - {"_sqlite_migrations"}:  # which a first open may leave
             raise StoreError(f"{self.path} is an SQLite file, but no tao-hub store; choose another --store")
         if write:
             self.db.execute("PRAGMA journal_mode = WAL").fetchone()  # only now: it changes the file
@@ -174,11 +174,11 @@ class Store:
 
     def _put_item(self, suite: int, split: str, position: int, prompt: Prompt, key: tuple[str, str, bytes]) -> None:
         asked = "INSERT OR IGNORE INTO prompts (digest, messages) VALUES (?, ?)"
-        self.db.execute(asked, [key[0], _dump_prompt(prompt)])
-        reference = None if prompt.reference is None else canonical_json(prompt.reference)
+        self.db.execute(asked, [key[0], storable(_dump_prompt(prompt))])
+        reference = None if prompt.reference is None else storable(canonical_json(prompt.reference))
         self.db.execute(
             "INSERT OR REPLACE INTO items VALUES (?, ?, ?, (SELECT id FROM prompts WHERE digest = ?), ?, ?, ?, ?)",
-            [suite, split, position, key[0], key[1], reference, key[2], canonical_json(dict(prompt.meta))],
+            [suite, split, position, key[0], key[1], reference, key[2], storable(canonical_json(dict(prompt.meta)))],
         )
 
     def prompts(self, part: Slice) -> Iterator[tuple[int, Prompt]]:
@@ -256,8 +256,8 @@ class Store:
             self.db.conn.executemany(
                 "INSERT OR IGNORE INTO scores VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (
-                    (reward, p, response, context, s.value, s.error and canonical_json(dict(s.error)), s.why[:2000],
-                     canonical_json(dict(s.parts)))
+                    (reward, p, response, context, s.value, s.error and storable(canonical_json(dict(s.error))),
+                     storable(s.why[:2000]), storable(canonical_json(dict(s.parts))))
                     for p, response, context, s in rows
                 ),
             )  # fmt: skip
@@ -369,8 +369,17 @@ def _candidate(row: Sequence[Any]) -> Candidate:
 def _candidate_row(c: Candidate) -> tuple[Any, ...]:
     logprobs = array("f", c.logprobs).tobytes() if c.logprobs is not None else None
     parents = json.dumps(list(c.parents)) if c.parents else None
-    return (c.index, c.response, response_key(c), c.raw, c.finish_reason, c.prompt_tokens, c.output_tokens, logprobs,
-            c.seconds, parents, c.error)  # fmt: skip
+    response = storable(c.response)
+    return (c.index, response, response_key(replace(c, response=response)), storable(c.raw), c.finish_reason,
+            c.prompt_tokens, c.output_tokens, logprobs, c.seconds, parents, storable(c.error))  # fmt: skip
+
+
+Text = TypeVar("Text", str, "str | None")
+
+
+def storable(text: Text) -> Text:
+    """A text as SQLite takes it: half a surrogate pair, which models write as an escape, becomes a question mark."""
+    return text if text is None or text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def response_key(candidate: Candidate) -> bytes:

@@ -113,7 +113,8 @@ def best_of_n(session: Session, plan: Plan, run: int, policy: Policy, use: EvalU
     picked = _pick(session, plan, part, policy, members, rewards)
     metric = session.reward(session.suite(suite)[0].metric, suite)
     metric = score(session, part, [picked], metric)
-    return History(session.store).add_eval(run, 0, f"base, best of {n}", part, policy, picked, metric.row)
+    seen = metric.reward.uses_reference
+    return History(session.store).add_eval(run, 0, f"base, best of {n}", part, policy, picked, metric.row, seen)
 
 
 def _pick(

@@ -100,3 +100,13 @@ def test_wrong_rows_name_their_line(folder: Path) -> None:
     done = run(folder, "")
     assert isinstance(done.exception, tao_hub.UsageError)
     assert "answers.jsonl:2: expected" in str(done.exception)
+
+
+def test_what_cannot_be_written_is_told_first_and_odd_separators_are_no_lines(folder: Path) -> None:
+    told = run(folder, "1\n", "--out", "nowhere/labels.jsonl")
+    assert told.exit_code == 2
+    assert "mkdir -p nowhere" in told.output
+    odd = {"prompt": "a", "responses": ["x\u2028y", "longer"]}
+    (folder / "odd.jsonl").write_text(json.dumps(odd, ensure_ascii=False))
+    assert run(folder, "1\n", "--data", "odd.jsonl").exit_code == 0
+    assert run(folder, "1\n", "--data", "odd.jsonl").exit_code == 0  # what it wrote is read again

@@ -172,3 +172,13 @@ def test_standings_rank_by_what_is_shown_after_adjusting_for_all_pairs() -> None
     deltas["c", "a"] = told(0.5, 0.03)  # 2 · 0.03: no longer shown
     assert [(place.rank, place.last) for place in standings(values, deltas)] == [(1, 3), (2, 4), (1, 4), (1, 4)]
     assert standings({"alone": 0.1}, {}) == [Standing("alone", 1, 1, None)]
+
+
+def test_a_file_that_was_changed_is_another_board(run: Run, data: Path) -> None:
+    assert run(*asked(data, "yes")).code == 0
+    write_rows(data / "test.jsonl", *({"id": str(i), "prompt": f"Is {i} two?", "reference": "no"} for i in range(N)))
+    assert run(*asked(data, "no")).code == 0
+    boards = run("report", "eval jsonl:test", "--format", "json").json["boards"]
+    assert [(b["n"], [row["label"] for row in b["rows"]]) for b in boards] == [
+        (N, ["core/echo template=yes"]), (N, ["core/echo template=no"])
+    ]  # fmt: skip

@@ -338,10 +338,10 @@ def test_the_fitted_temperature_is_the_one_that_made_the_data() -> None:
 
 def test_ties_count_as_wrong_and_intervals_know_prompts() -> None:
     values = np.array([1.0, 1.0, 0.0, -1.0] * 20)
-    alone = measure.accuracy(measure.pairs_of(judged(values)), 1)
+    alone = measure.accuracy(measure.pairs_of(judged(values)), {})
     assert alone["accuracy"]["value"] == 0.5
     assert alone["accuracy"]["ties"] == 20
-    together = measure.accuracy(measure.pairs_of(judged(np.sort(values), np.arange(80) // 8)), 1)
+    together = measure.accuracy(measure.pairs_of(judged(np.sort(values), np.arange(80) // 8)), {})
     widths = [r["accuracy"]["high"] - r["accuracy"]["low"] for r in (alone, together)]
     assert widths[1] > 1.5 * widths[0]
 
@@ -482,3 +482,25 @@ def test_products_are_bfloat16_where_the_processor_has_them_and_nobody_forbids_i
         monkeypatch.setenv("TAO_HUB_DTYPE", asked)
     given = _arguments(TrainOptions(device="cpu"), 64, 1e-4, 0, tmp_path)
     assert (given.bf16, given.fp16, given.use_cpu) == (fast, False, True)
+
+
+def test_length_alone_is_learnt_for_each_source_and_its_rule_is_told() -> None:
+    def row(domain: str, longer: bool) -> Ranked:
+        return Ranked(ASK, ("aaaa", "b") if longer else ("a", "bbbb"), (1.0, 0.0), domain=domain)
+
+    rows = [row("chat", True)] * 6 + [row("harm", False)] * 4
+    signs = measure.length_signs(rows)
+    assert signs == {"chat": 1, "harm": -1}
+    pairs = measure.pairs_of([measure.Judged(r, (1.0, 0.0), i) for i, r in enumerate(rows)])
+    found = measure.accuracy(pairs, signs)
+    assert found["length_only"]["value"] == 1.0
+    assert found["length_only"]["rule"] == "chat: longer wins, harm: shorter wins"
+    assert found["verdict"] == "not better than length"
+    assert (found["accuracy"]["low"], found["accuracy"]["high"]) == pytest.approx((0.7225, 1.0), abs=1e-3)  # Wilson
+
+
+def test_of_equal_scores_any_may_be_the_best_of_n() -> None:
+    ranked = Ranked(ASK, ("aaaa", "bbbb", "cc"), (1.0, 0.0, 0.0), domain="d")
+    flat = measure.ranking([measure.Judged(ranked, (0.5, 0.5, 0.5), i) for i in range(4)])
+    assert flat is not None
+    assert flat["best_of_n"]["value"] == pytest.approx(flat["chance"])

@@ -221,3 +221,23 @@ def test_malformed_rows_stop_the_command_unless_they_are_to_be_skipped(run: Run,
     }
     assert "say what to train on" in run("train-reward", "--out", "rm").err
     assert "--out FOLDER is missing" in run("train-reward", "--data", "p.jsonl").err
+
+
+def test_a_preference_turned_round_is_no_repeat_and_short_repeats_are_found_in_each_cluster() -> None:
+    problems = Problems()
+    yes, no = "you may send it back within thirty days of purchase", "you may not send it back after you have bought it"
+    rows = [
+        parse({"prompt": "may I return it? It is new.", "chosen": yes, "rejected": no}, "x:1"),
+        parse({"prompt": "may I return it? It is new.", "chosen": no, "rejected": yes}, "x:2"),
+        parse({"prompt": "first", "chosen": "yes", "rejected": "no"}, "x:3"),
+        parse({"prompt": "second", "chosen": "yes", "rejected": "no"}, "x:4"),
+        parse({"prompt": "second!", "chosen": "yes", "rejected": "no"}, "x:5"),
+    ]
+    kept, _ = mixture.without_near_duplicates(rows, [0, 0, 2, 3, 3], problems)
+    assert [row.where for row in kept] == ["x:1", "x:2", "x:3", "x:4"]
+
+
+def test_prompts_of_one_template_say_why_they_cannot_be_split() -> None:
+    rows = [parse(pair(i), f"x:{i}") for i in range(10)]
+    with pytest.raises(UsageError, match=r"10 rows belong together"):
+        mixture.split(rows, [0] * 10, 0.2, 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -15,6 +16,7 @@ from spider import Spider
 from sql_attacks import attacks, tells_apart, withstands
 from tao_reward_sql.consistency import Consistency
 from tao_reward_sql.executes import Executes
+from tao_reward_sql.extract import extract_sql
 from tao_reward_sql.gate import NotAQuery, order_of, parse
 from tao_reward_sql.match import Match
 from tao_reward_sql.perturb import copies
@@ -335,3 +337,19 @@ def plain(file: Path, sql: str) -> set[Any] | str:
             return set(db.execute(sql).fetchall())
         except sqlite3.Error as error:
             return f"{error}"
+
+
+def test_a_database_that_cannot_be_read_is_a_failure_not_a_bad_query(tmp_path: Path) -> None:
+    (tmp_path / "broken.sqlite").write_bytes(b"no database at all" * 100)
+    reward = Executes(Executes.Options())
+    (found,) = reward.score_batch([(prompt(tmp_path / "broken.sqlite"), Candidate("", "SELECT name FROM customer"))])
+    reward.close()
+    assert isinstance(found, Score)
+    assert found.value is None
+    assert "file is not a database" in str(found.error)
+
+
+def test_a_fence_with_many_blanks_takes_no_time() -> None:
+    started = time.process_time()
+    assert extract_sql("```" + " " * 90_000 + "SELECT 1") == "```" + " " * 90_000 + "SELECT 1"
+    assert time.process_time() - started < 2

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -293,3 +294,32 @@ def test_candidates_are_drawn_anew_for_another_sampling_strategy_or_plugin_versi
         core = {**session.hub.identity("generator", policy.ref), "version": "99"}
         newer = session.store.source(session.hub.identity("strategy", Ref("core/direct")), core, Sampling(0.0))
         assert newer not in {one.source, *(m.source for m in others)}
+
+
+def test_half_a_surrogate_pair_in_an_answer_or_a_score_is_stored_and_stays_scored(tmp_path: Path) -> None:
+    with Store(tmp_path / "s.db") as store:
+        part, member = filled(store, 1)
+        store.add_candidates(member, [(row, Candidate("", "half \ud83d")) for row, _ in store.prompts(part)])
+        reward = store.component({**SUITE, "kind": "reward"})
+        for page in store.owed_scores(part, reward, [member]):
+            bad = Score(1.0, why="found \ud83d", parts={"\ud83d": 1.0})
+            store.add_scores(reward, [(row, response_key(c), context, bad) for row, _, context, c in page])
+        assert list(store.owed_scores(part, reward, [member])) == []
+        assert store.one("SELECT response FROM candidates") == ("half ?",)
+
+
+def test_what_a_first_open_left_that_was_killed_is_opened(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "s.db")) as db:
+        db.execute("CREATE TABLE _sqlite_migrations (id INTEGER PRIMARY KEY, migration_set, name, applied_at)")
+        db.commit()
+    with Store(tmp_path / "s.db") as store:
+        assert "candidates" in store.db.table_names()
+
+
+def test_a_metric_that_sees_no_reference_measures_items_that_have_one(tmp_path: Path, run: Run) -> None:
+    write_rows(tmp_path / "d" / "test.jsonl", {"prompt": "yes", "reference": "yes"}, {"prompt": "no"})
+    metric = 'metric={"name": "rules/regex", "options": {"pattern": "y"}}'
+    asked = ("--suite-option", "path=d", "--suite-option", metric)
+    told = run("eval", "jsonl:test", *asked, "--policy", "core/echo", "--json")
+    (row,) = [r for r in told.json["quality"] if r["metric"] == "score"]
+    assert (row["value"], row["errors"]) == (0.5, 0)

@@ -58,7 +58,9 @@ class Scorer:
         if self.reward.learns:
             raise NoRound(ref.name)
         self.who = f"{self.ref.name} ({hub.find('reward', self.ref.name).plugin.label})"
-        self.identity = self.own = tao_hub.digest(hub.identity("reward", self.ref))
+        self.identity = self.own = tao_hub.digest(
+            [hub.identity("reward", self.ref), self.reward.content_digest()]
+        )
         self.kept, self.timeout, self.progress = kept, timeout, progress
         self.computed, self.seconds = 0, 0.0
         self.errors: dict[str, int] = {}

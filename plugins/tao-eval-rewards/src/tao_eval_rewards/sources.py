@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,7 @@ def load(
         raise tao_hub.UsageError(f"suite {ref.name}:{split} has nothing to score")
     names = [item.id for item in items]
     if len(set(names)) < len(names):  # ids that repeat would share credits
-        items = [Item(f"{i.id}#{n}", i.prompt, i.responses, i.category, i.label) for n, i in enumerate(items)]
+        items = [replace(i, id=f"{i.id}#{n}") for n, i in enumerate(items)]
     own = suite if isinstance(suite, PreferenceSuite) else Candidates(Candidates.Options(path=str(store)))
     return own, split, items
 

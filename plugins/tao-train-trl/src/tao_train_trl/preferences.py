@@ -97,7 +97,8 @@ def value(groups: Iterable[Group], temperature: float, least: float) -> Learned:
         if len(values) < 2 or max(values.values()) == min(values.values()):
             learned.left_out[why_not(values)] += 1
             continue
-        powers = [math.exp(each / temperature) for each in advantages(list(values.values()), scale=True)]
+        scaled = advantages(list(values.values()), scale=True)
+        powers = [math.exp((each - max(scaled)) / temperature) for each in scaled]  # only their ratios count
         for i, power in zip(values, powers):
             weight = power * len(powers) / sum(powers)
             if weight >= least:

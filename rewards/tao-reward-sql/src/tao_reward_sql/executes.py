@@ -137,6 +137,8 @@ class Executes(RunsSQL):
 
     def _score(self, sql: str, prompt: tao_hub.Prompt) -> tao_hub.Score:
         result, why = honest(self.sandbox, self.database(prompt), sql)
+        if result is None and why.startswith("database: "):  # which is not the query's fault
+            return tao_hub.Score.failed(why[:500], type="DatabaseError")
         if result is None:
             return tao_hub.Score(0.0, why=why[:500])
         if all(value is None for row in result.rows for value in row):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 MAX_CHARS = 100_000
-_FENCE = re.compile(r"```[ \t]*([A-Za-z0-9_+-]*)[ \t]*\r?\n(.*?)(?:```|\Z)", re.DOTALL)
+_FENCE = re.compile(r"```[ \t]*(?:([A-Za-z0-9_+-]+)[ \t]*)?\r?\n(.*?)(?:```|\Z)", re.DOTALL)
 _START = re.compile(
     r"^[ \t]*(?:SQL(?:Query)?[ \t]*:[ \t]*)?((?:SELECT|WITH|VALUES)\b.*)", re.IGNORECASE | re.DOTALL | re.MULTILINE
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +117,7 @@ def _head(ready: Prepared, name: str, values: np.ndarray, loss: str) -> dict[str
     train = [_seen(row, name) for row in ready.split.train if name in row.orders]
     pairs = measure.pairs_of(judged)
     words = word_gaps(train, [j.row for j in judged])
-    metrics = _metrics(judged, pairs, measure.length_sign(train), {} if words is None else {"words": words})
+    metrics = _metrics(judged, pairs, measure.length_signs(train), {} if words is None else {"words": words})
     metrics["calibration"] = measure.calibrate(judged, pairs, loss) if judged else None
     return metrics
 
@@ -127,7 +127,7 @@ def _seen(row: Ranked, name: str) -> Ranked:
 
 
 def _metrics(
-    judged: Sequence[measure.Judged], pairs: measure.Pairs, sign: int, others: dict[str, Any]
+    judged: Sequence[measure.Judged], pairs: measure.Pairs, signs: Mapping[str, int], others: dict[str, Any]
 ) -> dict[str, Any]:
     metrics: dict[str, Any] = {
         "ranking": measure.ranking(judged), "curve": measure.curve(judged),
@@ -136,9 +136,9 @@ def _metrics(
     if not len(pairs):
         return metrics
     domains = sorted(set(pairs.domain.tolist()))
-    metrics |= measure.accuracy(pairs, sign, others)
+    metrics |= measure.accuracy(pairs, signs, others)
     metrics["domains"] = {
-        d: measure.accuracy(pairs.where(pairs.domain == d), sign, {n: g[pairs.domain == d] for n, g in others.items()})
+        d: measure.accuracy(pairs.where(pairs.domain == d), signs, {n: g[pairs.domain == d] for n, g in others.items()})
         for d in (domains if len(domains) > 1 else [])
     }
     return metrics

@@ -24,7 +24,7 @@ KEYS = {"1": "the first", "2": "the second", "t": "a tie", "s": "skip", "q": "st
 @click.option("-o", "--option", "given", multiple=True, metavar="KEY=VALUE", help="Option of the reward.")
 @click.option("--data", type=click.Path(path_type=Path), help='JSONL of {"prompt", "responses": […]}.')
 @click.option("--from-run", "run", default=None, metavar="RUN", help="The candidates of a run of the store.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="JSONL that answers are added to.")
+@click.option("--out", type=tao_hub.OutputFile(), required=True, help="JSONL that answers are added to.")
 @click.option("-n", default=20, show_default=True, help="Pairs to judge, at most.")
 @click.option("--who", default="", help="Who judges; default: your user name.")
 @click.option("--seed", default=0, show_default=True, help="Which of two answers is shown first.")
@@ -95,7 +95,7 @@ def _keep(out: Path, row: dict[str, Any]) -> None:
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")  # not at what else splits lines
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: {error}") from error
     for number, line in enumerate(lines, 1):

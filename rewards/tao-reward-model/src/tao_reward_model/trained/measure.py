@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,26 +55,34 @@ def pairs_of(judged: Sequence[Judged]) -> Pairs:
     return Pairs(*(np.array(column, dtype=kind) for column, kind in zip(columns, kinds)))
 
 
-def length_sign(rows: Sequence[Ranked]) -> int:
-    """+1 if the better response is the longer one in most training pairs, else −1."""
-    gaps = [len(r.responses[a]) - len(r.responses[b]) for r in rows for a, b in r.pairs]
-    return 1 if sum(np.sign(gaps)) >= 0 else -1
+def length_signs(rows: Sequence[Ranked]) -> dict[str, int]:
+    """By source: +1 if the better response is the longer one in most of its training pairs, else −1. One rule for all
+    would be no rule for a source that goes the other way, and easily beaten there."""
+    sums: dict[str, float] = {}
+    for r in rows:
+        gaps = [len(r.responses[a]) - len(r.responses[b]) for a, b in r.pairs]
+        sums[r.domain] = sums.get(r.domain, 0.0) + float(sum(np.sign(gaps)))
+    return {domain: 1 if total >= 0 else -1 for domain, total in sums.items()}
 
 
 def share(values: np.ndarray, clusters: np.ndarray) -> dict[str, Any]:
     """A mean of values in 0–1 with its 95% interval, clustered by prompt (see `tao_hub.paired_delta`)."""
     found = tao_hub.paired_delta([0.0] * len(values), values.tolist(), clusters.tolist())
     low, high = max(0.0, found.low), min(1.0, found.high)
+    if len(set(values.tolist()) - {0.0, 1.0}) == 0 and (found.units == len(values) or len(set(values.tolist())) == 1):
+        low, high = tao_hub.proportion_interval(found.delta * found.units, found.units)  # Wilson: independent, or alike
     return {"value": found.delta, "low": low, "high": high, "n": len(values), "prompts": found.units}
 
 
-def accuracy(pairs: Pairs, sign: int, others: dict[str, np.ndarray] | None = None) -> dict[str, Any]:
-    """Share of pairs whose better response scores strictly higher, and the same for length alone and `others`.
+def accuracy(pairs: Pairs, signs: Mapping[str, int], others: dict[str, np.ndarray] | None = None) -> dict[str, Any]:
+    """Share of pairs whose better response scores strictly higher, and the same for length alone (`signs` by source, 1
+    where it has none) and `others`.
 
     A tie of the model counts as wrong, one of length or of a baseline as half. The verdict is "better than length" only
     if the paired interval of the difference lies above 0 and that of the accuracy above one half.
     """
     right = (pairs.gap > 0).astype(float)
+    sign = np.array([signs.get(domain, 1) for domain in pairs.domain.tolist()])
     by_length = (np.sign(sign * pairs.length) + 1) / 2
     by_others = {name: (np.sign(gap) + 1) / 2 for name, gap in (others or {}).items()}
 
@@ -87,13 +95,21 @@ def accuracy(pairs: Pairs, sign: int, others: dict[str, np.ndarray] | None = Non
     matched = pairs.where(np.maximum(pairs.ratio, 1 / pairs.ratio) <= MATCHED)
     return {
         "accuracy": {**own, "ties": int((pairs.gap == 0).sum())},
-        "length_only": {**share(by_length, pairs.cluster), "rule": "longer wins" if sign > 0 else "shorter wins"},
+        "length_only": {**share(by_length, pairs.cluster), "rule": _rule(pairs, sign)},
         "baselines": {name: {**share(b, pairs.cluster), "over": over(b)} for name, b in by_others.items()},
         "over_length": over_length,
         "length_matched": share((matched.gap > 0).astype(float), matched.cluster) if len(matched) else None,
         "prefers_longer": float((np.sign(pairs.gap) == np.sign(pairs.length)).mean()),
         "verdict": "better than length" if better else "not better than length",
     }
+
+
+def _rule(pairs: Pairs, sign: np.ndarray) -> str:
+    names = {1: "longer wins", -1: "shorter wins"}
+    found = dict(zip(pairs.domain.tolist(), sign.tolist()))
+    if len(set(found.values())) == 1:
+        return names[next(iter(found.values()))]
+    return ", ".join(f"{domain}: {names[own]}" for domain, own in sorted(found.items()))
 
 
 def ranking(judged: Sequence[Judged]) -> dict[str, Any] | None:
@@ -107,7 +123,8 @@ def ranking(judged: Sequence[Judged]) -> dict[str, Any] | None:
     top, chance, taus = [], [], []
     for j in lists:
         best = [s == max(j.row.scores) for s in j.row.scores]
-        top.append(float(best[int(np.argmax(j.values))]))
+        first = [good for good, value in zip(best, j.values) if value == max(j.values)]
+        top.append(sum(first) / len(first))  # of equals any may be picked
         chance.append(sum(best) / len(best))
         tau = kendalltau(j.values, j.row.scores).statistic
         taus.append(0.0 if np.isnan(tau) else float(tau))

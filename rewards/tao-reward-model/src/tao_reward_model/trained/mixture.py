@@ -96,20 +96,25 @@ def related(rows: Sequence[Ranked]) -> list[int]:
 def without_near_duplicates(
     rows: Sequence[Ranked], groups: Sequence[int], problems: Problems
 ) -> tuple[list[Ranked], list[int]]:
-    """Rows (and their clusters) whose responses do not nearly repeat those of an earlier row of the same cluster that
-    rates the same attributes."""
-    alike: dict[frozenset[str], list[int]] = defaultdict(list)
+    """Rows (and their clusters) whose responses, best first, do not nearly repeat those of an earlier row of the same
+    cluster that rates the same attributes: two facts with the preference turned round are two rows."""
+    alike: dict[tuple[int, frozenset[str]], list[int]] = defaultdict(list)
     for i, row in enumerate(rows):
-        alike[frozenset(row.attributes)].append(i)
+        alike[groups[i], frozenset(row.attributes)].append(i)
     again: dict[int, int] = {}
     for some in alike.values():
-        for later, earlier in near_duplicates(["\n".join(sorted(rows[i].responses)) for i in some]):
-            if groups[some[later]] == groups[some[earlier]]:
+        if len(some) > 1:
+            for later, earlier in near_duplicates([_best_first(rows[i]) for i in some]):
                 again.setdefault(some[later], some[earlier])
     for later, earlier in again.items():
         problems.add("near-duplicate", rows[later].where, f"nearly repeats {rows[earlier].where}")
     kept = [i for i in range(len(rows)) if i not in again]
     return [rows[i] for i in kept], [groups[i] for i in kept]
+
+
+def _best_first(row: Ranked) -> str:
+    scores = row.scores or (0.0,) * len(row.responses)
+    return "\n".join(text for _, text in sorted(zip((-s for s in scores), row.responses)))
 
 
 def split(rows: Sequence[Ranked], groups: Sequence[int], share: float, seed: int) -> Split:
@@ -125,9 +130,11 @@ def split(rows: Sequence[Ranked], groups: Sequence[int], share: float, seed: int
             continue  # too large for what is left of the share
         held.update(members[cluster])
     if not held or len(held) == len(rows):
+        largest = max(map(len, members.values()))
         raise UsageError(
-            f"{len(rows)} rows of {len(members)} distinct prompts cannot be split into a training and a held-out side: "
-            "give more prompts, or raise --held-out"
+            f"{len(rows)} rows of {len(members)} distinct prompts cannot be split into a training and a held-out side "
+            f"(prompts that nearly repeat each other count as one: {largest} rows belong together): give more prompts, "
+            "put what they share into a system message, or raise --held-out"
         )
     sides = [[i for i in range(len(rows)) if (i in held) is side] for side in (False, True)]
     return Split(*([rows[i] for i in side] for side in sides), *([groups[i] for i in side] for side in sides))
