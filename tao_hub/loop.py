@@ -105,6 +105,13 @@ def tune(session: Session, plan: Plan, *, run: str = "", command: str = "") -> s
     check(session, plan)
     for number in range(1, min(plan.rounds, 2) + 1):  # from round 2 on it has the options of round 2
         session.hub.trainer(trainer_of(session, plan, number))  # a wrong option is told now, not after hours of drawing
+    for task in plan.by_task().values():
+        named = [
+            *(use.strategy for use in task.candidates), *(use.strategy for use in task.combine),
+            *(use.strategy for use in task.vary), *(use.strategy for use in task.baselines),
+        ]  # fmt: skip
+        for strategy in named:
+            session.hub.find("strategy", strategy)  # likewise
     name = run or run_name(plan)
     history = History(session.store)
     row = history.begin(name, plan.as_dict(), command, describe(session.hub))

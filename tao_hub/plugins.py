@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .components import Component, Engine, Generator, Reward, Strategy, Suite, Trainer
 
 DEFAULT_GENERATOR = "hf/causal-lm"  # what a bare `--policy NAME` means
+SERVED = "openai/chat"
 
 
 @dataclass(frozen=True)
@@ -175,6 +176,8 @@ class Hub:
         if (kind, name) in self._entries:
             return self._entries[kind, name]
         hits = [e for e in self.entries(kind) if e.short == name]
+        if own := [e for e in hits if e.name == f"core/{name}"]:  # what was installed since changes no plan
+            hits = own
         if len(hits) == 1:
             return hits[0]
         if hits:
@@ -266,6 +269,7 @@ class Hub:
             return Ref(text, dict(options or {}))
         if text.startswith(("http://", "https://")):
             served = [e for e in self.entries("generator") if e.short == "chat"]
+            served.sort(key=lambda e: e.name != SERVED)  # another plugin's is taken only where this one is not there
             if not served:
                 raise PluginError(f"policy {text}: no installed plugin brings a generator for servers (named …/chat)")
             return Ref(served[0].name, {"url": text, **(options or {})})

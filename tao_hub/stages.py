@@ -189,6 +189,9 @@ def _completions(
             result, wanted = cast("list[Completion] | Exception", item[1]), left[indices[item[0]]].request.n
             if not isinstance(result, Exception) and len(result) != wanted:
                 raise ValueError(f"gave {len(result)} completions where {wanted} were asked")
+            if not isinstance(result, Exception):
+                for completion in result:
+                    _check(completion)
             yield left.pop(indices[item[0]]), result
 
     try:
@@ -216,6 +219,15 @@ def _completions(
             held = []
             yield from answered
         yield from held
+
+
+def _check(completion: Completion) -> None:
+    """Raises TypeError for a completion that no store could keep."""
+    if not isinstance(completion, Completion):
+        raise TypeError(f"gave a {type(completion).__name__} where a Completion was asked")
+    for name in ("text", "finish_reason"):
+        if not isinstance(value := getattr(completion, name), str):
+            raise TypeError(f"gave a completion whose {name} is {type(value).__name__} {value!r:.80}, no str")
 
 
 def _candidate(asked: Strategy, job: _Job, slot: int, parts: Sequence[Completion]) -> Candidate:

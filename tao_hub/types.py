@@ -134,6 +134,13 @@ class Completion:
     seconds: float | None = None
     top_logprobs: tuple[Mapping[str, float], ...] | None = None
 
+    def __post_init__(self) -> None:
+        """Numbers of other libraries become Python's: a store would keep them as bytes."""
+        for name, kind in (("prompt_tokens", int), ("output_tokens", int), ("seconds", float)):
+            value = getattr(self, name)
+            if value is not None and type(value) is not kind:
+                object.__setattr__(self, name, kind(value))
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -186,7 +193,7 @@ class Score:
         for name, number in [("value", self.value), *self.parts.items()]:
             if number is None:
                 continue
-            if isinstance(number, str) or not isinstance(number, (int, float)):
+            if isinstance(number, (str, complex)) or not hasattr(number, "__float__"):
                 raise TypeError(f"score {name!r} must be a number, found {type(number).__name__} {number!r:.80}")
             if not math.isfinite(number):
                 raise ValueError(f"score {name!r} must be finite, found {number!r}")

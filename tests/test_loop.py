@@ -13,7 +13,21 @@ from conftest import Run, Site, hub_of, write_rows
 from learner import SOURCE, WITH_OPTIONS
 
 import tao_hub
-from tao_hub import Candidate, Group, Message, Plan, Prompt, Ref, Sampling, Score, Session, UsageError, load_plan, tune
+from tao_hub import (
+    Candidate,
+    Group,
+    Message,
+    Plan,
+    PluginError,
+    Prompt,
+    Ref,
+    Sampling,
+    Score,
+    Session,
+    UsageError,
+    load_plan,
+    tune,
+)
 from tao_hub.compose import compose
 from tao_hub.config import RewardUse
 from tao_hub.history import History
@@ -486,3 +500,42 @@ def test_generate_score_and_eval_work_without_a_plan(example: Path, tmp_path: Pa
     wrong = run("eval", "sums:nowhere", "--policy", "core/echo", *store)
     assert wrong.code == 2
     assert "no split 'nowhere'" in wrong.err
+
+
+ODD = """
+import tao_hub
+from tao_hub.builtin.generators import Echo
+
+class Three:
+    def __int__(self):
+        return 3
+
+class Odd(Echo):
+    def generate(self, requests, sampling):
+        for i, request in enumerate(requests):
+            text = "fine" if "0" in request.prompt.text else None
+            yield i, [tao_hub.Completion(text, output_tokens=Three(), seconds=1)] * request.n
+
+@tao_hub.hookimpl
+def register_generators(register):
+    register("odd", Odd)
+"""
+
+
+def test_a_completion_without_text_is_a_failed_candidate_and_none_vanishes(site: Site, tmp_path: Path) -> None:
+    write_rows(tmp_path / "d" / "test.jsonl", *({"prompt": f"question {i}"} for i in range(3)))
+    with Session(tmp_path / "s.db", hub_of(site.add("odd", ODD))) as session:
+        suite = Ref("core/jsonl", {"path": str(tmp_path / "d")})
+        policy = session.policy(Ref("odd/odd"))
+        generate(session, session.slice(suite, "test"), policy, Ref("core/direct"), Sampling(), 2)
+        rows = session.store.db.execute("SELECT response, error, typeof(output_tokens) FROM candidates").fetchall()
+    assert len(rows) == 6
+    assert [row for row in rows if row[1] is None] == [("fine", None, "integer")] * 2
+    assert all("text is NoneType" in error for _, error, _ in rows if error)
+
+
+def test_a_strategy_that_is_not_there_is_told_before_anything_is_drawn(site: Site, data: Path, tmp_path: Path) -> None:
+    with Session(tmp_path / "s.db", hub_of(site.add("learner", SOURCE))) as session:
+        with pytest.raises(PluginError, match="asemble"):
+            tune(session, plan(data, combine=[{"strategy": "asemble"}]))
+        assert session.store.one("SELECT count(*) FROM candidates") == (0,)

@@ -68,7 +68,8 @@ class Jsonl(Suite):
         """Split → file, in order of name. Raises FileNotFoundError, and ValueError where two files are one split."""
         path = Path(self.options.path).expanduser()
         if not path.exists():
-            raise FileNotFoundError(f"no file or folder {path}: set it with -o path=…")
+            cure = "set it with --suite-option path=… (in a plan: suite_options)"
+            raise FileNotFoundError(f"no file or folder {path}: {cure}")
         found = sorted(path.iterdir()) if path.is_dir() else [path]
         files: dict[str, Path] = {}
         for file in found:

@@ -9,6 +9,7 @@ import click
 
 from .. import config
 from ..types import Ref
+from .files import OutputFile
 from .lists import json_option
 from .stages import open_session, option_option, split_of, store_option, suite_option
 
@@ -23,7 +24,7 @@ def prompts_command() -> None:
 @click.option("--way", default="paraphrase", show_default=True,
               help="Strategy that makes inputs: paraphrase, more, sql/values, sql/backwards, …")
 @click.option("-n", default=500, show_default=True, help="New inputs wanted.")
-@click.option("--output", "out", type=click.Path(path_type=Path), required=True, help="JSONL file to write.")
+@click.option("--output", "out", type=OutputFile(), required=True, help="JSONL file to write.")
 @click.option("--pairs", "written_for", type=click.Path(path_type=Path), default=None,
               help="Also write what each input was written for (by sql/backwards), as JSONL of prompt and response.")
 @click.option("--policy", default="smollm2", show_default=True, help="Who is asked (by strategies that ask).")

@@ -71,7 +71,7 @@ def report_command(run: str, form: str, output: Path | None, store: Path) -> Non
 @click.argument("run", required=False, default="")
 @click.option("--prompt", default="", help="One prompt, by its id.")
 @click.option("--round", "number", type=int, help="Round; default: the last.")
-@click.option("--limit", default=3, show_default=True, help="Prompts shown.")
+@click.option("--limit", default=3, type=click.IntRange(1), show_default=True, help="Prompts shown.")
 @store_option
 @json_option
 def show_command(run: str, prompt: str, number: int | None, limit: int, store: Path, as_json: bool) -> None:

@@ -83,12 +83,12 @@ def policy_of(opened: Session, text: str, pairs: Sequence[str]) -> Policy:
 @click.option("--strategy", default="direct", show_default=True)
 @option_option
 @suite_option
-@click.option("-n", default=4, show_default=True, help="Candidates per prompt.")
-@click.option("--temperature", default=0.8, show_default=True)
-@click.option("--top-p", default=1.0, show_default=True)
+@click.option("-n", default=4, type=click.IntRange(1), show_default=True, help="Candidates per prompt.")
+@click.option("--temperature", default=0.8, type=click.FloatRange(min=0), show_default=True)
+@click.option("--top-p", default=1.0, type=click.FloatRange(0, 1, min_open=True), show_default=True)
 @click.option("--max-tokens", default=256, show_default=True)
 @click.option("--seed", default=0, show_default=True)
-@click.option("--limit", type=int, help="Only the first so many prompts.")
+@click.option("--limit", type=click.IntRange(1), help="Only the first so many prompts.")
 @click.option("--deterministic", is_flag=True, help="Repeat whole batches on resume, so results are the same.")
 @store_option
 @json_option
@@ -125,7 +125,7 @@ def _tell(result: dict[str, Any], as_json: bool) -> None:
 @click.argument("reward")
 @click.argument("suite", required=False)
 @click.option("--input", "source", type=click.Path(path_type=Path), help="Score rows of a JSONL file; no store needed.")
-@click.option("--output", "target", type=click.Path(path_type=Path), help="Where the scored rows go.")
+@click.option("--output", "target", type=OutputFile(), help="Where the scored rows go.")
 @option_option
 @suite_option
 @click.option("--workers", default=1, show_default=True, help="Worker processes (with --input).")
@@ -133,7 +133,7 @@ def _tell(result: dict[str, Any], as_json: bool) -> None:
 @click.option("--timeout", default=300.0, show_default=True, help="Seconds a reward may take for one batch.")
 @click.option("--policy", default=None, help="Only this policy's candidates (with SUITE).")
 @policy_options_option
-@click.option("--limit", type=int)
+@click.option("--limit", type=click.IntRange(1))
 @click.option("--retry-errors", is_flag=True, help="Score again what failed before (with SUITE).")
 @store_option
 @json_option
@@ -184,7 +184,7 @@ def score_command(
 @option_option
 @suite_option
 @click.option("--max-tokens", default=256, show_default=True)
-@click.option("--limit", type=int, help="Only the first so many items.")
+@click.option("--limit", type=click.IntRange(1), help="Only the first so many items.")
 @click.option("--report", type=OutputFile(), help="Also write the leaderboard as one HTML page.")
 @store_option
 @json_option

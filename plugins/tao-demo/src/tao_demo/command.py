@@ -41,7 +41,8 @@ AHEAD = {
 @click.option("--prompts", type=int, default=None, help="Unlabelled inputs used (fewer: faster, weaker).")
 @click.option("--epochs", type=click.FloatRange(min=0, min_open=True), default=None,
               help="Passes over all that is learnt: longer, better (inbox: 4; default: the suite's short plan).")
-@click.option("--limit", type=int, default=None, help="Items measured per split (a quick try; the report says n).")
+@click.option("--limit", type=click.IntRange(1), default=None,
+              help="Items measured per split (a quick try; the report says n).")
 @click.option("--ablate", is_flag=False, flag_value="all", metavar="[LABEL,…]",
               help="Also tune without each reward in turn, or without each of those named: what it adds (long).")
 @click.option("--deterministic", is_flag=True, help="Same candidates and weights after any interruption.")
