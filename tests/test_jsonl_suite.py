@@ -91,7 +91,7 @@ def test_bytes_that_are_no_text_or_no_gzip_are_named(tmp_path: Path) -> None:
 
 
 def test_missing_data_and_unknown_splits_say_what_is_there(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"no file or folder .*-o path="):
+    with pytest.raises(FileNotFoundError, match=r"no file or folder .*--suite-option path="):
         suite(tmp_path / "nowhere").splits()
     with pytest.raises(FileNotFoundError, match=r"no \.jsonl"):
         suite(tmp_path).splits()
