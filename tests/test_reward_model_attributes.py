@@ -13,6 +13,7 @@ import torch
 from conftest import Run, write_rows
 from tao_reward_model.trained import files, losses, mixture
 from tao_reward_model.trained.attributes import asked, weighed
+from tao_reward_model.trained.folder import read_contract
 from tao_reward_model.trained.gate import Gate, fit_gate
 from tao_reward_model.trained.options import TrainOptions
 from tao_reward_model.trained.preference import Preference
@@ -140,7 +141,9 @@ def test_every_member_of_an_ensemble_has_all_heads(
     assert raw.logits.mean(1) == pytest.approx(raw.attributes @ np.array([1.0, 2.0]), abs=1e-9)
     reward = Preference(Preference.Options(model=str(tmp_path / "rm"), device="cpu"))
     (score,) = reward.score_batch([pair("yes it is not")])
-    assert score.parts["std"] == pytest.approx(raw.logits[0].std(ddof=1), abs=1e-5)
+    contract = read_contract(tmp_path / "rm")
+    assert contract is not None
+    assert score.parts["std"] == pytest.approx(raw.logits[0].std(ddof=1) / contract.temperature, abs=1e-4)
     plain = AutoModelForSequenceClassification.from_pretrained(tmp_path / "rm").eval()
     assert plain.config.num_labels == 2
     if "frozen" in how:  # the folder without its extras is the mean of the members

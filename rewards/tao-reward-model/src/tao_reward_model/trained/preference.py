@@ -21,7 +21,7 @@ class Preference(tao_hub.Reward):
     σ(difference of two scores of one prompt) is the probability that the first is the better one. `scale=probability`
     gives σ(score − centre): for models trained on verdicts the probability that the answer is right; for those trained
     on comparisons, that it is preferred to an average held-out answer. Parts: "logit" (before the temperature), "std"
-    (over an ensemble's members), "cut" (tokens that did not fit in, where there were any). A model of several
+    (over an ensemble's members, after it), "cut" (tokens that did not fit in, where there were any). A model of several
     attributes is their weighted sum; each attribute's score, its logit divided by its own temperature, is a part.
     """
 
@@ -78,7 +78,7 @@ class Preference(tao_hub.Reward):
             parts = {"logit": float(raw.logits[i].mean())}
             parts |= {a.name: float(x) for a, x in zip(contract.attributes, raw.attributes[i])}
             if spread is not None:
-                parts["std"] = float(spread[i])
+                parts["std"] = float(spread[i]) / contract.temperature
             if raw.cut[i]:
                 parts["cut"] = float(raw.cut[i])
             scores.append(self._score(float(logit), contract.temperature, contract.centre, parts))

@@ -48,17 +48,11 @@ def least_sure(
     return sorted(found, key=lambda pair: pair.sureness)
 
 
-def _std(score: Score) -> float:
-    """The members' standard deviation, in the score's own unit: its logit was divided by the temperature."""
-    logit, value = score.parts.get("logit"), score.value
-    return score.parts["std"] * (abs(value / logit) if logit and value else 1.0)
-
-
 def _pair(prompt: Prompt, first: tuple[str, Score], second: tuple[str, Score]) -> Pair:
     (one, a), (other, b) = first, second
     apart = abs((a.value or 0.0) - (b.value or 0.0))
     if "std" in a.parts and "std" in b.parts:
-        spread = max(LEAST, math.hypot(_std(a), _std(b)))
+        spread = max(LEAST, math.hypot(a.parts["std"], b.parts["std"]))
         sureness = 0.5 * (1 + math.erf(apart / spread / math.sqrt(2)))
     else:
         sureness = 1 / (1 + math.exp(-min(apart, 700.0)))
