@@ -13,12 +13,11 @@ import torch
 from conftest import Run, read_rows, write_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tao_reward_model.trained import bases, folder, measure
+from tao_reward_model.trained import bases, folder
 from tao_reward_model.trained.fit import _arguments
 from tao_reward_model.trained.layout import Layout
 from tao_reward_model.trained.options import TrainOptions
 from tao_reward_model.trained.preference import Preference
-from tao_reward_model.trained.rows import Ranked
 from tao_reward_model.trained.scorer import Scorer
 from tao_reward_model.trained.train import train
 from tiny import make_tiny_llama
@@ -316,36 +315,6 @@ def test_a_model_that_only_learns_length_is_called_not_better_than_length(bert: 
     assert "**Held out: not better than length.**" in (tmp_path / "rm" / "README.md").read_text(encoding="utf-8")
 
 
-def judged(values: np.ndarray, cluster: np.ndarray | None = None) -> list[measure.Judged]:
-    rows = [Ranked(ASK, ("aaaa", "bbbb"), (1.0, 0.0), domain="d") for _ in values]
-    clusters = range(len(values)) if cluster is None else cluster
-    return [measure.Judged(r, (float(v), 0.0), int(c)) for r, v, c in zip(rows, values, clusters)]
-
-
-def test_the_fitted_temperature_is_the_one_that_made_the_data() -> None:
-    draw = np.random.default_rng(0)
-    gap = draw.normal(0, 6, 6000)
-    better = draw.random(6000) < 1 / (1 + np.exp(-gap / 3))
-    pairs = measure.pairs_of(judged(np.where(better, gap, -gap)))
-    found = measure.calibrate([], pairs, "bradley-terry")
-    assert found is not None
-    assert found["temperature"] == pytest.approx(3, rel=0.06)
-    assert found["ece_after"] < 0.03 < found["ece_before"]
-    assert found["nll_after"] < found["nll_before"]
-    accuracies = [s["accuracy"] for s in found["selective"]]
-    assert accuracies == sorted(accuracies)
-
-
-def test_ties_count_as_wrong_and_intervals_know_prompts() -> None:
-    values = np.array([1.0, 1.0, 0.0, -1.0] * 20)
-    alone = measure.accuracy(measure.pairs_of(judged(values)), {})
-    assert alone["accuracy"]["value"] == 0.5
-    assert alone["accuracy"]["ties"] == 20
-    together = measure.accuracy(measure.pairs_of(judged(np.sort(values), np.arange(80) // 8)), {})
-    widths = [r["accuracy"]["high"] - r["accuracy"]["low"] for r in (alone, together)]
-    assert widths[1] > 1.5 * widths[0]
-
-
 def pair(response: str) -> tuple[Prompt, Candidate]:
     prompt = Prompt(ASK)
     return prompt, Candidate(prompt.digest, response)
@@ -482,25 +451,3 @@ def test_products_are_bfloat16_where_the_processor_has_them_and_nobody_forbids_i
         monkeypatch.setenv("TAO_HUB_DTYPE", asked)
     given = _arguments(TrainOptions(device="cpu"), 64, 1e-4, 0, tmp_path)
     assert (given.bf16, given.fp16, given.use_cpu) == (fast, False, True)
-
-
-def test_length_alone_is_learnt_for_each_source_and_its_rule_is_told() -> None:
-    def row(domain: str, longer: bool) -> Ranked:
-        return Ranked(ASK, ("aaaa", "b") if longer else ("a", "bbbb"), (1.0, 0.0), domain=domain)
-
-    rows = [row("chat", True)] * 6 + [row("harm", False)] * 4
-    signs = measure.length_signs(rows)
-    assert signs == {"chat": 1, "harm": -1}
-    pairs = measure.pairs_of([measure.Judged(r, (1.0, 0.0), i) for i, r in enumerate(rows)])
-    found = measure.accuracy(pairs, signs)
-    assert found["length_only"]["value"] == 1.0
-    assert found["length_only"]["rule"] == "chat: longer wins, harm: shorter wins"
-    assert found["verdict"] == "not better than length"
-    assert (found["accuracy"]["low"], found["accuracy"]["high"]) == pytest.approx((0.7225, 1.0), abs=1e-3)  # Wilson
-
-
-def test_of_equal_scores_any_may_be_the_best_of_n() -> None:
-    ranked = Ranked(ASK, ("aaaa", "bbbb", "cc"), (1.0, 0.0, 0.0), domain="d")
-    flat = measure.ranking([measure.Judged(ranked, (0.5, 0.5, 0.5), i) for i in range(4)])
-    assert flat is not None
-    assert flat["best_of_n"]["value"] == pytest.approx(flat["chance"])
