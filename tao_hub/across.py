@@ -11,10 +11,10 @@ from typing import Any
 from .config import EvalUse, Plan
 from .errors import GateFailed
 from .history import History
-from .loop import kept_round, looks, splits_by_task, suite_of
+from .loop import kept_round, level, looks, splits_by_task, suite_of
 from .macro import MACRO, Retention, Values, compare_all, retention
 from .session import Session
-from .stats import POWER, alpha_spent, paired_delta
+from .stats import POWER, paired_delta
 
 Row = dict[str, Any]
 
@@ -168,7 +168,7 @@ def gates(session: Session, plan: Plan, run: int) -> list[Row]:
             found.append({**where, "margin": m.use.retain, "verdict": "not measured"})
             continue
         look = looks(session, run, suite_of(plan, m.use), m.use.split, kept)
-        alpha = alpha_spent(look) if look > 1 else 0.05
+        alpha = level(plan, m.use, look)
         values = [m.values(history, where[key]) for key in ("before_label", "after_label")]
         held = retention(values[0], values[1], m.use.retain, alpha)
         found.append({**where, **asdict(held), "note": _needed(values, held)})

@@ -37,6 +37,9 @@ def _tasks(r: Row) -> Iterator[str]:
 
 def _round(r: Row) -> Iterator[str]:
     groups = r.get("groups") or 0
+    failed = sum(source.get("errors") or 0 for source in r.get("sources", []))
+    if failed:
+        yield f"{failed} of {r['candidates']} candidates failed: `tao-hub show` says why, --retry-errors asks again"
     if groups:
         if r.get("unscored_groups"):
             yield f"{r['unscored_groups']} of {groups} prompts have no candidate with a total; `tao-hub show` says why"
@@ -53,7 +56,7 @@ def _round(r: Row) -> Iterator[str]:
 def _reward(reward: Row, candidates: int) -> Iterator[str]:
     label, errors = reward["label"], reward.get("errors") or 0
     if candidates and errors > ERRORS * candidates:
-        yield f"{label} failed on {errors} of {candidates} candidates"
+        yield f"{label} failed on {errors} of {candidates} candidates; --retry-errors asks again"
     gate = reward.get("gate") is not None
     if not gate and (reward.get("no_spread") or 0) > NO_SPREAD:
         yield f"{label} gives all candidates of a prompt the same in {reward['no_spread']:.0%} of cases"

@@ -116,9 +116,12 @@ class History:
             [run, number, canonical_json(plan), before.row],
         )
 
-    def end_round(self, run: int, number: int, after: Policy, update: str, stats: Mapping[str, Any]) -> None:
-        row = {"after": after.row, "update_digest": update, "stats": canonical_json(stats)}
-        self.db.table("rounds").update((run, number), row)
+    def drew(self, run: int, number: int, stats: Mapping[str, Any]) -> None:
+        """What a round has drawn and scored, before anything is learnt from it."""
+        self.db.table("rounds").update((run, number), {"stats": canonical_json(stats)})
+
+    def end_round(self, run: int, number: int, after: Policy, update: str) -> None:
+        self.db.table("rounds").update((run, number), {"after": after.row, "update_digest": update})
 
     def rounds(self, run: int) -> list[dict[str, Any]]:
         sql = "SELECT number, plan, before, after, update_digest, stats FROM rounds WHERE run = ? ORDER BY number"

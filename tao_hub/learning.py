@@ -87,12 +87,14 @@ def update(
     counted = [_count(session, one, total.update) for one in drawn]
     update_digest = total.hexdigest()
     history.choose(run, number, [row for seen in counted for row in seen.chosen])
+    history.drew(run, number, _stats(drawn, counted))
     done = history.trained(update_digest)
     if done is None:
         if not online and not any(seen.chosen for seen in counted):
             reasons = "; ".join(f"{one.called}: {seen.reasons()}" if len(drawn) > 1 else seen.reasons()
                                 for one, seen in zip(drawn, counted) if seen.reasons())  # fmt: skip
-            raise NothingToLearn(f"round {number} has nothing to learn from: {reasons or 'no candidates'}")
+            cure = f"; `tao-hub show --round {number}` lists them" if reasons else ""
+            raise NothingToLearn(f"round {number} has nothing to learn from: {reasons or 'no candidates'}{cure}")
         taken = [_taken(one, seen, len(drawn) > 1) for one, seen in zip(drawn, counted)]
         session.free_generator()
         judge = _judge(session, taken) if online else None
@@ -105,7 +107,7 @@ def update(
     else:
         after_ref = session.store.policy_of(done)[1]
     after = session.policy(after_ref)
-    history.end_round(run, number, after, update_digest, _stats(drawn, counted))
+    history.end_round(run, number, after, update_digest)
     return after
 
 

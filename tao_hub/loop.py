@@ -67,9 +67,10 @@ def evaluate(
 
 
 def compare(
-    session: Session, run: int, suite: Ref, before: Eval, after: Eval, look: int = 1, called: str = ""
-) -> list[Delta]:
-    """Deltas of the metric and its parts on identical items; α is spent over looks at the same split.
+    session: Session, run: int, suite: Ref, before: Eval, after: Eval, alpha: float = 0.05, look: int = 1,
+    called: str = "",
+) -> list[Delta]:  # fmt: skip
+    """Deltas of the metric and its parts on identical items at the level `alpha`, of the `look`-th look at the split.
 
     `called` is what reports call the suite, if not by its name.
     """
@@ -81,7 +82,7 @@ def compare(
         name = part or opened.metric_name
         delta = compare_items(
             _values(old, part), _values(new, part), metric=name, suite=called or opened_name(suite),
-            alpha=alpha_spent(look) if look > 1 else 0.05, note=f"look {look}" if look > 1 else "",
+            alpha=alpha, note=f"look {look}" if look > 1 else "",
         )  # fmt: skip
         history.add_delta(run, before.label, after.label, suite, after.split, delta)
         deltas.append(delta)
@@ -150,7 +151,7 @@ def _after(
         look = looks(session, run, suite_of(plan, use), use.split, number)
         for before in others:
             if before.round in (0, number - 1):  # base, the baselines, and the round before
-                compare(session, run, suite_of(plan, use), before, after, look, use.label)
+                compare(session, run, suite_of(plan, use), before, after, level(plan, use, look), look, use.label)
         others.append(after)
 
 
@@ -226,6 +227,12 @@ def looks(session: Session, run: int, suite: Ref, split: str, number: int) -> in
     own = session.suite(suite)[1]
     evals = [e for e in History(session.store).evals(run) if e["split"] == split and e["suite_row"] == own]
     return len({e["round"] for e in evals if 0 < e["round"] <= number})
+
+
+def level(plan: Plan, use: EvalUse, look: int, alpha: float = 0.05) -> float:
+    """The level of the `look`-th look at a split: all of `alpha` where the plan looks once, else what it spends."""
+    once = use.sealed or plan.rounds == 1
+    return alpha if once and look == 1 else alpha_spent(look, alpha)
 
 
 def suite_of(plan: Plan, use: EvalUse) -> Ref:

@@ -18,7 +18,7 @@ from .loop import kept_round, splits_by_task, suite_of
 from .recycle import drawn_in
 from .session import Session
 from .stats import paired_delta, proportion_interval
-from .store import load_prompt
+from .store import Slice, load_prompt
 from .tally import of_task
 from .types import Report
 
@@ -331,6 +331,8 @@ def show_prompts(
         rows = _chosen_items(session, run["id"], at, suite, prompt, limit)
         if prompt and not rows:  # none of its candidates was good enough
             rows = _known_item(session, prompt, suite if plan.tasks else None)
+        elif not rows:
+            rows = _first_items(session, tuning_slice(session, task), limit)
         found += [_one_prompt(session, called, task, run["id"], rounds[-1], row, bool(plan.tasks)) for row in rows]
     if not found and prompt:
         raise UsageError(f"no prompt {prompt!r} in run {run['name']}; `tao-hub show {run['name']}` lists some")
@@ -350,6 +352,15 @@ def _chosen_items(session: Session, run: int, number: int, suite: int, prompt: s
         if len(once) >= limit:
             break
     return list(once.values())
+
+
+def _first_items(session: Session, part: Slice, limit: int) -> list[Any]:
+    """The first prompts of a round that chose nothing, as `_chosen_items` gives them: there the reason is seen."""
+    sql = (
+        "SELECT min(i.prompt), i.item, p.messages FROM items i JOIN prompts p ON p.id = i.prompt WHERE i.suite = ? "
+        "AND i.split = ? AND i.position < ? GROUP BY i.prompt ORDER BY min(i.position) LIMIT ?"
+    )
+    return list(session.store.rows(sql, [*part.where, limit]))
 
 
 def _known_item(session: Session, prompt: str, suite: int | None) -> list[Any]:

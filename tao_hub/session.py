@@ -67,12 +67,15 @@ class Session:
         progress: Progress | None = None,
         timeout: float = 300.0,
         deterministic: bool = False,
+        retry_errors: bool = False,
     ) -> None:
         self.store = store if isinstance(store, Store) else Store(store)
         self.hub = hub or Hub()
         self.progress = progress or Progress()
         self.timeout = timeout
         self.deterministic = deterministic
+        self.retry_errors = retry_errors
+        self._retried: set[tuple[Any, ...]] = set()
         self.clock: dict[str, float] = {}
         self._suites: dict[str, tuple[Suite, int]] = {}
         self._rewards: dict[str, OpenReward] = {}
@@ -91,6 +94,13 @@ class Session:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def retries(self, *of: Any) -> bool:
+        """Whether what failed of `of` (a stage and its rows) is to be tried again: once, where the session retries."""
+        if not self.retry_errors or of in self._retried:
+            return False
+        self._retried.add(of)
+        return True
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:

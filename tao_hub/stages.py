@@ -50,12 +50,13 @@ def generate(
     asked, strategy = session.strategy(strategy, suite)
     member = Member(policy.row, session.source(strategy, policy, sampling), n)
     parts = [part] if isinstance(part, Slice) else part
-    owed = dict(slot for one in parts for slot in session.store.owed_slots(one, member))
+    again = session.retries("generate", member, *parts)
+    owed = dict(slot for one in parts for slot in session.store.owed_slots(one, member, again))
     if not owed:
         return member
     session.progress.start(f"generate · {strategy.name}", sum(n - have for have in owed.values()), "candidates")
     for chunk in _chunks(session, parts, owed, asked.steps):
-        jobs = [job for row in chunk for job in _jobs(session, row, member, asked, sampling)]
+        jobs = [job for row in chunk for job in _jobs(session, row, member, asked, sampling, again)]
         if follows(asked):
             _draw_in_turn(session, member, policy, asked, sampling, jobs)
             continue
@@ -83,8 +84,10 @@ def _even(rows: Sequence[int], most: int) -> Iterator[Sequence[int]]:
     yield from (rows[i : i + size] for i in range(0, len(rows), size))
 
 
-def _jobs(session: Session, row: int, member: Member, asked: Strategy, sampling: Sampling) -> Iterator[_Job]:
-    have = set() if session.deterministic else session.store.slots(row, member)
+def _jobs(
+    session: Session, row: int, member: Member, asked: Strategy, sampling: Sampling, again: bool = False
+) -> Iterator[_Job]:
+    have = set() if session.deterministic else session.store.slots(row, member, again)
     slots = [s for s in range(member.n) if s not in have]
     prompt = session.store.prompt(row)
     variants = asked.variants(prompt, member.n)
@@ -266,6 +269,8 @@ def score(session: Session, part: Slice, members: Sequence[Member], reward: Open
     Returns the reward that the scores belong to.
     """
     reward = session.informed(reward, part)
+    if session.retries("score", reward.row, part):
+        session.store.forget_errors(part, reward.row)
     session.progress.start(f"score · {reward.ref.name}", None, "scores")
     if reward.whole_groups:
         _score_groups(session, part, members, reward)

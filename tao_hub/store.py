@@ -20,6 +20,7 @@ from .migrations import migrations
 from .types import Candidate, Group, Message, Prompt, Ref, Sampling, Score, canonical_json, digest
 
 PAGE = 500  # rows held in memory at a time
+_ALIVE = {False: "", True: " AND c.error IS NULL"}
 
 
 @dataclass(frozen=True)
@@ -192,17 +193,19 @@ class Store:
 
     # -- candidates ---------------------------------------------------------------------------------------------
 
-    def owed_slots(self, part: Slice, member: Member) -> list[tuple[int, int]]:
-        """(prompt row id, how many of its n slots exist) for prompts that miss some, in the suite's order."""
+    def owed_slots(self, part: Slice, member: Member, retry: bool = False) -> list[tuple[int, int]]:
+        """(prompt row id, how many of its n slots exist) for prompts that miss some, in the suite's order; with `retry`
+        a slot whose candidate failed counts as missing."""
         sql = (
             "SELECT i.prompt, (SELECT count(*) FROM candidates c WHERE c.prompt = i.prompt AND c.policy = ? AND "
-            "c.source = ? AND c.slot < ?) AS have FROM items i WHERE i.suite = ? AND i.split = ? AND i.position < ? "
-            "AND have < ? GROUP BY i.prompt ORDER BY min(i.position)"
+            f"c.source = ? AND c.slot < ?{_ALIVE[retry]}) AS have FROM items i WHERE i.suite = ? AND i.split = ? AND "
+            "i.position < ? AND have < ? GROUP BY i.prompt ORDER BY min(i.position)"
         )
         return list(self.rows(sql, [member.policy, member.source, member.n, *part.where, member.n]))
 
-    def slots(self, prompt: int, member: Member) -> set[int]:
-        sql = "SELECT slot FROM candidates WHERE prompt = ? AND policy = ? AND source = ?"
+    def slots(self, prompt: int, member: Member, retry: bool = False) -> set[int]:
+        """The slots of a prompt that are filled; with `retry` those whose candidate did not fail."""
+        sql = f"SELECT slot FROM candidates c WHERE prompt = ? AND policy = ? AND source = ?{_ALIVE[retry]}"
         return {r[0] for r in self.rows(sql, [prompt, member.policy, member.source])}
 
     def prompt(self, row: int) -> Prompt:
@@ -216,13 +219,23 @@ class Store:
         sql = "SELECT 1 FROM candidates WHERE policy = ? AND source = ? AND error IS NULL LIMIT 1"
         return self.one(sql, [member.policy, member.source]) is not None
 
+    def reasons(self, member: Member, most: int = 3) -> dict[str, int]:
+        """Why candidates of a member failed, the most frequent errors first, and how many did so."""
+        sql = (
+            "SELECT error, count(*) FROM candidates WHERE policy = ? AND source = ? AND slot < ? AND error IS NOT NULL "
+            "GROUP BY error ORDER BY 2 DESC, error LIMIT ?"
+        )
+        return dict(self.rows(sql, [member.policy, member.source, member.n, most]))
+
     def add_candidates(self, member: Member, rows: Iterable[tuple[int, Candidate]]) -> None:
-        """Write (prompt row id, candidate) in one transaction; a slot that exists keeps what it has."""
+        """Write (prompt row id, candidate) in one transaction; a slot that exists keeps what it has, unless that failed
+        and this did not."""
+        new = ", ".join(f"{name} = excluded.{name}" for name in _DRAWN)
         with self.atomic():
             self.db.conn.executemany(
-                "INSERT OR IGNORE INTO candidates (prompt, policy, source, slot, response, response_digest, raw, "
-                "finish_reason, prompt_tokens, output_tokens, logprobs, seconds, parents, error) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                f"INSERT INTO candidates (prompt, policy, source, slot, {', '.join(_DRAWN)}) "
+                f"VALUES ({', '.join('?' * (4 + len(_DRAWN)))}) ON CONFLICT (prompt, policy, source, slot) DO UPDATE "
+                f"SET {new} WHERE candidates.error IS NOT NULL AND excluded.error IS NULL",
                 ((p, member.policy, member.source, *_candidate_row(c)) for p, c in rows),
             )
 
@@ -276,9 +289,13 @@ class Store:
         row = self.one("SELECT count(value), count(error) FROM scores WHERE reward = ?", [reward])
         return {"scored": int(row[0]), "errors": int(row[1])} if row else {"scored": 0, "errors": 0}
 
-    def forget_errors(self, reward: int) -> int:
-        """Drop the error scores of a reward, so that they are owed again; returns how many."""
-        return int(self.db.execute("DELETE FROM scores WHERE reward = ? AND error IS NOT NULL", [reward]).rowcount)
+    def forget_errors(self, part: Slice, reward: int) -> int:
+        """Drop the error scores of a reward on the prompts of `part`, so that they are owed again; returns how many."""
+        sql = (
+            "DELETE FROM scores WHERE reward = ? AND error IS NOT NULL AND prompt IN "
+            "(SELECT prompt FROM items WHERE suite = ? AND split = ? AND position < ?)"
+        )
+        return int(self.db.execute(sql, [reward, *part.where]).rowcount)
 
     # -- groups -------------------------------------------------------------------------------------------------
 
@@ -348,6 +365,8 @@ class Store:
         }
 
 
+_DRAWN = ("response", "response_digest", "raw", "finish_reason", "prompt_tokens", "output_tokens", "logprobs",
+          "seconds", "parents", "error")  # fmt: skip
 _CANDIDATE = (
     "c.id, c.prompt, (SELECT digest FROM policies WHERE id = c.policy), "
     "(SELECT k.name FROM sources o JOIN components k ON k.id = o.strategy WHERE o.id = c.source), "

@@ -17,12 +17,13 @@ class RoundStats:
 
     def __init__(self) -> None:
         self.chosen: list[tuple[int, int, float]] = []
+        self.said: list[tuple[int, dict[str, float]]] = []  # of each chosen one, its letters and what rewards gave it
         self.candidates = 0
         self.refused: dict[str, int] = {}
         self.sums: dict[str, dict[str, float]] = {}
         self.most: dict[str, tuple[float, int]] = {}
         self.groups: dict[str, int] = dict.fromkeys(("all", "flat", "unscored", "repeated"), 0)
-        self.letters: dict[str, int] = dict.fromkeys(("all", "chosen"), 0)
+        self.letters = 0
         self.totals: list[float] = [0, 0.0, 0.0]  # how many, their mean, the sum of squared distances from it
         self.bounded = False
         self.strategies: dict[str, dict[str, float]] = {}
@@ -37,12 +38,12 @@ class RoundStats:
                 self.refused[why] = self.refused.get(why, 0) + 1
             value = "" if total is None or total.value is None else repr(total.value)
             content.update(response_key(candidate) + f"|{value}|{why}\n".encode())
-            self.letters["all"] += len(candidate.response)
+            self.letters += len(candidate.response)
             self._drawn(candidate, i == best)
             for label, scored in sorted(group.scores[i].items()):
                 if scored.parts:  # trainers may learn by them
                     content.update(f"{label}|{sorted(scored.parts.items())}\n".encode())
-                self._count(label, scored.value, i == best, len(candidate.response))
+                self._count(label, scored.value, len(candidate.response))
         self._look(group)
         for label in {label for scores in group.scores for label in scores}:
             values = {s[label].value for s in group.scores if label in s}
@@ -50,7 +51,8 @@ class RoundStats:
             self.sums[label]["flat"] += len(values) == 1
         if best is not None:
             total = group.totals[best]
-            self.letters["chosen"] += len(group.candidates[best].response)
+            given = {label: score.value for label, score in group.scores[best].items() if score.value is not None}
+            self.said.append((len(group.candidates[best].response), given))
             self.chosen.append((row, group.candidates[best].id or 0, (total.value or 0.0) if total else 0.0))
         return content.digest()
 
@@ -80,8 +82,8 @@ class RoundStats:
         self.groups["unscored"] += not totals
         self.groups["repeated"] += len(group.candidates) - len({c.response for c in group.candidates})
 
-    def _count(self, label: str, value: float | None, chosen: bool, length: int) -> None:
-        keys = ("n", "sum", "errors", "chosen", "chosen_sum", "groups", "flat", "x", "xx", "xy", "yy")
+    def _count(self, label: str, value: float | None, length: int) -> None:
+        keys = ("n", "sum", "errors", "groups", "flat", "x", "xx", "xy", "yy")
         s = self.sums.setdefault(label, dict.fromkeys(keys, 0.0))
         if value is None:
             s["errors"] += 1
@@ -92,9 +94,6 @@ class RoundStats:
         s["sum"] += value
         s["x"], s["xx"] = s["x"] + length, s["xx"] + length * length
         s["xy"], s["yy"] = s["xy"] + length * value, s["yy"] + value * value
-        if chosen:
-            s["chosen"] += 1
-            s["chosen_sum"] += value
 
     def scale(self) -> tuple[float, float]:
         """Mean and standard deviation of all totals; spread 1 where they do not vary."""
@@ -108,7 +107,8 @@ class RoundStats:
         if self.bounded:
             draw = random.Random(seed)
             ranked = sorted(range(len(self.chosen)), key=lambda i: (-self.chosen[i][2], draw.random()))
-            self.chosen = [self.chosen[i] for i in sorted(ranked[:most])]
+            kept = sorted(ranked[:most])
+            self.chosen, self.said = [self.chosen[i] for i in kept], [self.said[i] for i in kept]
 
     def reasons(self) -> str:
         return ", ".join(f"{n} candidates {why}" for why, n in sorted(self.refused.items(), key=lambda x: -x[1]))
@@ -119,23 +119,24 @@ class RoundStats:
             s = self.sums.get(use.key)
             if s is None:
                 continue
+            chosen = [given[use.key] for _, given in self.said if use.key in given]
             n, spread = s["n"], (s["n"] * s["xx"] - s["x"] ** 2) * (s["n"] * s["yy"] - s["sum"] ** 2)
             rewards.append({
                 "label": use.key, "weight": use.weight, "gate": use.gate, "errors": int(s["errors"]),
                 "mean_all": s["sum"] / n if n else None,
-                "mean_chosen": s["chosen_sum"] / s["chosen"] if s["chosen"] else None,
+                "mean_chosen": sum(chosen) / len(chosen) if chosen else None,
                 "no_spread": s["flat"] / s["groups"] if s["groups"] else None,
                 "at_most": self.most[use.key][1] / n if n else None,
                 "corr_length": (n * s["xy"] - s["x"] * s["sum"]) / spread**0.5 if spread > 1e-9 else None,
             })  # fmt: skip
-        chosen, drawn = len(self.chosen), self.candidates
+        learnt, drawn = len(self.chosen), self.candidates
         return {
-            "prompts": prompts, "candidates": drawn, "chosen": chosen, "rewards": rewards, "rejected": self.refused,
+            "prompts": prompts, "candidates": drawn, "chosen": learnt, "rewards": rewards, "rejected": self.refused,
             "groups": self.groups["all"], "flat_groups": self.groups["flat"],
             "unscored_groups": self.groups["unscored"],
             "repeated": self.groups["repeated"] / drawn if drawn else None,
-            "letters": self.letters["all"] / drawn if drawn else None,
-            "letters_chosen": self.letters["chosen"] / chosen if chosen else None, "strategies": self.strategies,
+            "letters": self.letters / drawn if drawn else None,
+            "letters_chosen": sum(n for n, _ in self.said) / learnt if learnt else None, "strategies": self.strategies,
         }  # fmt: skip
 
 

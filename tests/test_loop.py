@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -233,7 +234,21 @@ def test_measuring_again_changes_no_verdict_and_suites_with_equal_splits_stay_ap
     assert len(deltas) == 4
     notes = {(d["n"], d["after_label"]): d["note"] for d in deltas}
     assert notes == {(n, f"round {k}"): ("look 2" if k == 2 else "") for n in (8, 20) for k in (1, 2)}
+    spent = {round(sum(d["alpha"] for d in deltas if d["n"] == n), 4) for n in (8, 20)}
+    assert spent == {round(0.05 * 6 / math.pi**2 * (1 + 1 / 4), 4)}  # the first look leaves something for the next
     assert {d["n"]: d["verdict"] for d in deltas if d["after_label"] == "round 1"}[8] != "improved"
+
+
+def test_a_split_that_is_looked_at_once_has_all_of_alpha_and_one_of_more_rounds_spends_it(
+    site: Site, tmp_path: Path, data: Path
+) -> None:
+    first: dict[int, list[float]] = {}
+    with Session(tmp_path / "s.db", hub_of(site.add("learner", SOURCE))) as session:
+        for rounds in (1, 2):  # the second is the same run, which goes on
+            tune(session, plan(data, rounds=rounds, eval=[{"split": "test"}]))
+            deltas = [d for d in History(session.store).deltas(1) if d["before_label"] == "base"]
+            first[rounds] = [round(d["alpha"], 4) for d in deltas if d["after_label"] == "round 1"]
+    assert first == {1: [0.05], 2: [0.0304]}
 
 
 def test_an_interrupted_update_starts_from_an_empty_folder(site: Site, tmp_path: Path, data: Path) -> None:
@@ -383,6 +398,75 @@ def test_failed_items_of_an_evaluation_count_as_wrong_and_are_counted(site: Site
         assert [i["value"] for i in items] == [None if "3" in str(n) else 1.0 for n in range(20)]
         assert all("MemoryError" in i["error"] for i in items if i["value"] is None)
         assert len({i["position"] for i in items}) == 20
+
+
+AWAY = """
+import pathlib
+import tao_hub
+class Served(tao_hub.Generator):
+    def policy_digest(self):
+        return tao_hub.digest("served")
+    def generate(self, requests, sampling):
+        for i, r in enumerate(requests):
+            with open("asked.txt", "a") as asked:
+                asked.write(r.prompt.text + "\\n")
+            away = pathlib.Path("away").exists() and "3" in r.prompt.text
+            yield i, ConnectionError("no route") if away else [tao_hub.Completion("yes")] * r.n
+class Judge(tao_hub.Reward):
+    def score_batch(self, pairs):
+        return [ConnectionError("no judge") if pathlib.Path("away").exists() and "7" in p.text else 1.0
+                for p, _ in pairs]
+@tao_hub.hookimpl
+def register_generators(register):
+    register("served", Served)
+@tao_hub.hookimpl
+def register_rewards(register):
+    register("judge", Judge)
+"""
+
+
+def test_what_failed_is_tried_again_on_request_and_nothing_else_is(
+    site: Site, tmp_path: Path, data: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    site.add("away", AWAY)
+    asked, away = tmp_path / "asked.txt", tmp_path / "away"
+    folder = ["--suite-option", f"path={data}", "--store", "s.db", "--json"]
+    drawing = ["generate", "jsonl:prompts", "--policy", "away/served", "-n", "2", *folder]
+    judging = ["score", "away/judge", "jsonl:prompts", *folder]
+    measuring = ["eval", "jsonl:test", "--policy", "away/served", *folder]
+    away.touch()
+    drawn, judged, measured = (run(*words) for words in (drawing, judging, measuring))
+    assert (drawn.json["errors"], drawn.json["reasons"]) == (6, {"ConnectionError: no route": 6})
+    assert judged.json["errors"] == 3  # equal answers to a prompt have one score
+    assert measured.json["quality"][0]["errors"] == 2
+    away.unlink()
+    for words in (drawing, judging, measuring):
+        asked.unlink(missing_ok=True)
+        run(*words)
+        assert not asked.exists()  # a failure is kept, and only asked for again where told to
+        again = run(*words, "--retry-errors")
+        assert again.code == 0, again.err
+        if words is drawing:
+            assert (again.json["candidates"], again.json["errors"]) == (60, 0)
+            assert sorted(set(asked.read_text().split("\n"))) == ["", *sorted(f"Is {n} a number?" for n in (3, 13, 23))]
+        elif words is judging:
+            assert (again.json["scored"], again.json["errors"]) == (30, 0)
+        else:
+            assert (again.json["quality"][0]["value"], again.json["quality"][0]["errors"]) == (1.0, 0)
+
+
+def test_a_round_with_nothing_to_learn_shows_why(site: Site, tmp_path: Path, data: Path, run: Run) -> None:
+    site.add("learner", SOURCE)
+    gate = {"name": "rules/regex", "options": {"pattern": "^never$"}, "gate": 0.5}
+    config = write_plan(tmp_path / "plan.toml", settings(data, rewards=[gate]))
+    stopped = run("tune", config, "--store", "s.db")
+    assert stopped.code == 2
+    assert "nothing to learn from: 120 candidates rules/regex below 0.5" in stopped.err
+    assert "tao-hub show --round 1" in stopped.err
+    shown = run("show", "--store", "s.db", "--round", "1", "--limit", "3", "--json").json
+    assert [(one["id"], len(one["candidates"])) for one in shown] == [("p0", 4), ("p1", 4), ("p2", 4)]
+    assert all("regex" in candidate["rejected"] for one in shown for candidate in one["candidates"])
 
 
 # -- the command line --------------------------------------------------------------------------------------------------

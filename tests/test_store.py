@@ -172,7 +172,7 @@ def test_owed_scores_are_exactly_the_missing_ones_and_equal_answers_share_one(tm
         store.add_scores(reward, [(rows[2], response_key(said[0]), b"", Score.failed(ValueError("no")))])
         assert owed(store, part, reward, [member]) == []
         assert store.score_counts(reward) == {"scored": 1, "errors": 1}
-        assert store.forget_errors(reward) == 1
+        assert store.forget_errors(part, reward) == 1
         assert [row for row, *_ in owed(store, part, reward, [member])] == [rows[2]]
 
 

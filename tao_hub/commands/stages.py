@@ -42,15 +42,20 @@ policy_options_option = click.option(
     "--policy-option", "policy_pairs", multiple=True, metavar="KEY=VALUE",
     help="Option of the policy: model=NAME of a URL, adapter=FOLDER (see `tao-hub generators show NAME`).",
 )  # fmt: skip
+retry_option = click.option(
+    "--retry-errors", is_flag=True, help="Try again what failed before, when a server was away say."
+)
 
 
-def open_session(store: Path, quiet: bool = False, timeout: float = 300.0, deterministic: bool = False) -> Session:
+def open_session(
+    store: Path, quiet: bool = False, timeout: float = 300.0, deterministic: bool = False, retry_errors: bool = False
+) -> Session:
     """A session on a store that draws its progress on the terminal, unless `quiet`."""
     from ..components import Progress
     from ..session import Session
 
     own = hub() if click.get_current_context(silent=True) else None  # outside the command line: a hub of its own
-    return Session(store, own, Progress() if quiet else Bar(), timeout, deterministic)
+    return Session(store, own, Progress() if quiet else Bar(), timeout, deterministic, retry_errors)
 
 
 def command_line() -> str:
@@ -90,17 +95,18 @@ def policy_of(opened: Session, text: str, pairs: Sequence[str]) -> Policy:
 @click.option("--seed", default=0, show_default=True)
 @click.option("--limit", type=click.IntRange(1), help="Only the first so many prompts.")
 @click.option("--deterministic", is_flag=True, help="Repeat whole batches on resume, so results are the same.")
+@retry_option
 @store_option
 @json_option
 def generate_command(
     suite: str, policy: str, policy_pairs: tuple[str, ...], strategy: str, pairs: tuple[str, ...],
     suite_pairs: tuple[str, ...], n: int, temperature: float, top_p: float, max_tokens: int, seed: int,
-    limit: int | None, deterministic: bool, store: Path, as_json: bool,
+    limit: int | None, deterministic: bool, retry_errors: bool, store: Path, as_json: bool,
 ) -> None:  # fmt: skip
     """Draw the candidates that SUITE[:SPLIT] is owed."""
     from ..stages import generate
 
-    with open_session(store, as_json, deterministic=deterministic) as s:
+    with open_session(store, as_json, deterministic=deterministic, retry_errors=retry_errors) as s:
         ref, split = split_of(s, suite, suite_pairs)
         part = s.slice(ref, split, limit)
         sampling = Sampling(temperature, max_tokens, top_p, seed)
@@ -113,6 +119,7 @@ def generate_command(
         result = {
             "suite": ref.name, "split": split, "prompts": part.count, "policy": owner.digest,
             "candidates": found[0], "errors": found[1] or 0, "truncated": found[2] or 0,
+            **({"reasons": s.store.reasons(member)} if found[1] else {}),
         }  # fmt: skip
     _tell(result, as_json)
 
@@ -134,7 +141,7 @@ def _tell(result: dict[str, Any], as_json: bool) -> None:
 @click.option("--policy", default=None, help="Only this policy's candidates (with SUITE).")
 @policy_options_option
 @click.option("--limit", type=click.IntRange(1))
-@click.option("--retry-errors", is_flag=True, help="Score again what failed before (with SUITE).")
+@retry_option
 @store_option
 @json_option
 def score_command(
@@ -164,14 +171,11 @@ def score_command(
         raise UsageError("say what to score: SUITE[:SPLIT] of the store, or --input FILE --output FILE")
     from ..stages import score
 
-    with open_session(store, as_json, timeout) as s:
+    with open_session(store, as_json, timeout, retry_errors=retry_errors) as s:
         of, split = split_of(s, suite, suite_pairs)
         part = s.slice(of, split, limit)
-        opened = s.informed(s.reward(ref, of), part)
-        if retry_errors:
-            s.store.forget_errors(opened.row)
         members = s.store.members(part, policy_of(s, policy, policy_pairs).row if policy else None)
-        score(s, part, members, opened)
+        opened = score(s, part, members, s.reward(ref, of))
         result = {"suite": of.name, "split": split, **s.store.score_counts(opened.row)}
     _tell(result, as_json)
 
@@ -186,12 +190,13 @@ def score_command(
 @click.option("--max-tokens", default=256, show_default=True)
 @click.option("--limit", type=click.IntRange(1), help="Only the first so many items.")
 @click.option("--report", type=OutputFile(), help="Also write the leaderboard as one HTML page.")
+@retry_option
 @store_option
 @json_option
 def eval_command(
     suites: tuple[str, ...], policies: tuple[str, ...], policy_pairs: tuple[str, ...], strategy: str,
     pairs: tuple[str, ...], suite_pairs: tuple[str, ...], max_tokens: int, limit: int | None, report: Path | None,
-    store: Path, as_json: bool,
+    retry_errors: bool, store: Path, as_json: bool,
 ) -> None:  # fmt: skip
     """Measure each --policy on each SUITE[:SPLIT] by the suite's own metric, and rank them.
 
@@ -209,7 +214,7 @@ def eval_command(
     told = [pair for pair in policy_pairs if not pair.startswith("api_key_env=")]  # of the policy, not of who asks
     runs: dict[str, None] = {}
     measured: dict[str, None] = {}
-    with open_session(store, as_json) as s:
+    with open_session(store, as_json, retry_errors=retry_errors) as s:
         history = History(s.store)
         opened = [policy_of(s, policy, policy_pairs) for policy in policies]  # what is wrong with one is told first
         for text in suites:
@@ -259,14 +264,16 @@ def eval_command(
 @click.option("--timeout", type=float, default=None, help="Seconds a reward may take for one batch.")
 @click.option("--report", type=OutputFile(), default=Path("report.html"), show_default=True)
 @click.option("--require-improvement", is_flag=True, help="Exit with 1 unless the primary delta says improved.")
+@retry_option
 @store_option
 @json_option
 def tune_command(
-    plan: Path | None, init: Path | None, report: Path, require_improvement: bool, seeds: str, store: Path,
-    as_json: bool, **overrides: Any,
+    plan: Path | None, init: Path | None, report: Path, require_improvement: bool, seeds: str, retry_errors: bool,
+    store: Path, as_json: bool, **overrides: Any,
 ) -> None:  # fmt: skip
     """Tune a policy in rounds, label-free, as CONFIG.toml says. The same command resumes a stopped run.
 
+    With --retry-errors a round whose answers or scores change by it is learnt anew.
     Ends with exit code 1 if a measured split that the config wants retained is not shown to be.
     """
     if init is not None:
@@ -280,7 +287,7 @@ def tune_command(
         raise UsageError("give --seed or --seeds")
     several = numbers(seeds, "--seeds") if seeds else []
     wanted = config.load_plan(plan, {k: v for k, v in overrides.items() if v is not None})
-    with open_session(store, as_json, wanted.timeout, wanted.deterministic) as s:
+    with open_session(store, as_json, wanted.timeout, wanted.deterministic, retry_errors) as s:
         data = run_seeds(s, wanted, several) if several else tune_and_report(s, wanted, report, command_line())
     write_report(data, report, as_json)
     require_kept(data.get("gates", []))
