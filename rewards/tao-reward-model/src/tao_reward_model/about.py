@@ -34,6 +34,9 @@ class About(tao_hub.Reward):
         super().__init__(options)
         self._encode = Encoder(self.options.encoder, self.options.batch_size)
 
+    def content_digest(self) -> str:
+        return self._encode.content_digest()
+
     def close(self) -> None:
         self._encode.close()
 

@@ -57,6 +57,9 @@ class Choice(tao_hub.Reward):
         self._described: np.ndarray | None = None
         self._known: OrderedDict[str, np.ndarray] = OrderedDict()
 
+    def content_digest(self) -> str:
+        return self._encode.content_digest()
+
     def close(self) -> None:
         self._encode.close()
 

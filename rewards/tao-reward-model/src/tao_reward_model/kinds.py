@@ -65,6 +65,9 @@ class Judge:
         self._examples: np.ndarray | None = None
         self._known: dict[str, np.ndarray] = {}
 
+    def content_digest(self) -> str:
+        return self._encode.content_digest()
+
     def close(self) -> None:
         self._encode.close()
 
@@ -107,6 +110,9 @@ class Kind(tao_hub.Reward):
     def __init__(self, options: Any = None) -> None:
         super().__init__(options)
         self._judge = Judge(self.options)
+
+    def content_digest(self) -> str:
+        return self._judge.content_digest()
 
     def close(self) -> None:
         self._judge.close()

@@ -13,7 +13,7 @@ import tao_hub
 
 from .backwards import Pair
 from .composer import Composer
-from .databases import Where, database_of, state_of
+from .databases import Where, content_of, database_of, state_of
 from .engines import engine_of
 from .extract import extract_sql
 from .linking import read
@@ -71,6 +71,9 @@ class LexiconReward(tao_hub.Reward):
     def __init__(self, options: Any = None) -> None:
         super().__init__(options)
         self._known = Known("sql/lexicon", self.options.examples)
+
+    def content_digest(self) -> str:
+        return content_of(self.options)
 
     def score_batch(self, pairs: Sequence[tuple[tao_hub.Prompt, tao_hub.Candidate]]) -> Iterable[float | tao_hub.Score]:
         return [self._score(prompt, extract_sql(candidate.response)) for prompt, candidate in pairs]

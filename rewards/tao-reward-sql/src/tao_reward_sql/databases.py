@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ from .extract import extract_sql
 from .gate import NotAQuery
 from .sandbox import Limits, Sandbox
 
+READ_WHOLE = 64 << 20  # bytes of a database file up to which its content is read to tell whether it has changed
 ENDINGS = (".sqlite", ".db", ".sqlite3", ".duckdb")
 
 
@@ -69,6 +71,32 @@ def find_database(name: str, databases: str = "") -> Place:
     raise FileNotFoundError(told)
 
 
+def content_of(options: Where) -> str:
+    """Digest of the database files that the options name, so that scores on other data are other scores: of all files
+    in the folder `databases` and its subfolders, and of `db`. "" for none; a server's data is not looked at. Databases
+    that only prompts name, by their path, do not count."""
+    files: list[tuple[str, Path]] = []
+    if options.databases and (folder := Path(options.databases).expanduser()).is_dir():
+        inside = sorted([*folder.iterdir(), *(f for sub in folder.iterdir() if sub.is_dir() for f in sub.iterdir())])
+        read = (*ENDINGS, *duckdb_files.TABLE_ENDINGS)
+        files = [(f.relative_to(folder).as_posix(), f) for f in inside if f.suffix in read and f.is_file()]
+    if options.db and not is_server(options.db):
+        with contextlib.suppress(OSError, ValueError, tao_hub.TaoHubError):  # told where the first query is scored
+            files.append(("", Path(find_database(options.db, options.databases))))
+    state = [(name, str(f), (stat := f.stat()).st_size, stat.st_mtime_ns) for name, f in files]
+    return _content(tuple(state)) if state else ""
+
+
+@functools.lru_cache(maxsize=64)
+def _content(state: tuple[tuple[str, str, int, int], ...]) -> str:
+    """Digest of files by name and content, read once for each state; of large ones by name, size and time."""
+    total = hashlib.blake2b(digest_size=16)
+    for name, path, size, changed in state:
+        total.update(f"{name}\0{size}\0".encode())
+        total.update(Path(path).read_bytes() if size <= READ_WHOLE else str(changed).encode())
+    return total.hexdigest()
+
+
 class RunsSQL(tao_hub.Reward):
     """A reward with a sandbox, opened when first used."""
 
@@ -88,6 +116,9 @@ class RunsSQL(tao_hub.Reward):
         if self._sandbox is not None:
             self._sandbox.close()
             self._sandbox = None
+
+    def content_digest(self) -> str:
+        return content_of(self.options)
 
     def query(self, response: str, database: Place) -> str:
         """The query in an answer as the database's. Raises Untranspilable naming what has no sure translation."""
