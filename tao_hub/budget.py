@@ -55,15 +55,24 @@ def with_n(plan: Plan, n: int) -> Plan:
 
 
 def _with_n(candidates: Sequence[Source], n: int, rounds: range) -> list[Source]:
+    """Shares in whole candidates: each has one, then those who have least of their share get more, while there is room
+    in every round they are used in."""
+    together = [[i for i, s in enumerate(candidates) if s.in_round(r)] for r in rounds]
     shares = []
-    for source in candidates:
-        beside = max(
-            (sum(s.n for s in candidates if s.in_round(r)) for r in rounds if source.in_round(r)), default=source.n
-        )
+    for i, source in enumerate(candidates):
+        beside = max((sum(candidates[j].n for j in used) for used in together if i in used), default=source.n)
         shares.append(n * source.n / beside)
-    if any(share < 0.5 for share in shares):
+    if any(share < 0.5 for share in shares) or any(len(used) > n for used in together):
         raise UsageError(f"n={n} is too few for the {len(candidates)} ways to ask of this plan")
-    return [source.model_copy(update={"n": max(1, round(share))}) for source, share in zip(candidates, shares)]
+    given = [1] * len(candidates)
+
+    def owed() -> list[int]:
+        full = {i for used in together if sum(given[j] for j in used) >= n for i in used}
+        return [i for i, share in enumerate(shares) if i not in full and share - given[i] > 1e-9]
+
+    while waiting := owed():
+        given[max(waiting, key=lambda i: (shares[i] - given[i], -i))] += 1
+    return [source.model_copy(update={"n": own}) for source, own in zip(candidates, given)]
 
 
 def fitted(plan: Plan) -> Plan:

@@ -133,6 +133,9 @@ def test_candidates_are_shared_among_the_ways_to_ask_of_a_round(data: Path) -> N
     plan = with_n(asked(data, candidates=ways, rounds=5), 20)
     assert [source.n for source in plan.candidates] == [3, 10, 7]
     assert [s.n for s in with_n(asked(data, candidates=ways[:2]), 20).candidates] == [5, 15]
+    three = [{"strategy": "direct", "n": 1, "temperature": 0.5 + i} for i in range(3)]
+    for n, shares in ((3, [1, 1, 1]), (4, [2, 1, 1]), (5, [2, 2, 1])):  # neither fewer nor more than were asked for
+        assert [s.n for s in with_n(asked(data, candidates=three), n).candidates] == shares
     with pytest.raises(UsageError, match="n=1 is too few"):
         with_n(asked(data, candidates=ways[:2]), 1)
 
