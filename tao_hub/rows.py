@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import functools
 import json
-import os
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from hashlib import blake2b
+from itertools import islice, tee
 from pathlib import Path
 from typing import Any, cast
 
 from .components import GroupReward, Progress, Reward
 from .errors import NoRound, UsageError
+from .partial import FAILED, SCORED, SKIPPED, Partial
 from .plugins import Hub
 from .scoring import score_group, score_pairs
-from .types import Candidate, Group, Message, Prompt, Ref, Score
+from .types import Candidate, Group, Message, Prompt, Ref, Score, digest
 
 BATCH = 64
 ROLES = ("system", "user", "assistant", "tool")
@@ -30,6 +30,9 @@ class Row:
     prompt: Prompt
     response: str
     group: str
+
+
+Numbered = list[tuple[int, "Row | Score"]]  # rows with their numbers in the file, from 0
 
 
 def score_rows(
@@ -49,7 +52,8 @@ def score_rows(
 
     Output: {"id", "value": float|null, "error": null|{"type","message"}, "why", "parts"}. Raises UsageError for a
     malformed line (file, line, what was found) before anything is written; with `skip_invalid` such a line gets an
-    error row instead. `target` appears at once when all is done, so it is never half-written.
+    error row instead. `target` appears at once when all is done, so it is never half-written; what is scored until then
+    lies beside it, and the same call, after an interruption, goes on from there and asks for failed rows again.
     """
     hub, progress = hub or Hub(), progress or Progress()
     reward = hub.resolve("reward", reward)
@@ -57,7 +61,7 @@ def score_rows(
     if loaded.learns:
         raise NoRound(reward.name)
     whole = issubclass(loaded, GroupReward)
-    hub.build("reward", reward).close()  # bad options are told before the file is read
+    built = hub.reward(reward)  # bad options are told before the file is read
     if source.exists() and not source.is_file():
         raise UsageError(f"{source} is no file: rows are read twice, so put what a pipe gives into one first")
     inputs: dict[str, Prompt] = {}
@@ -66,34 +70,50 @@ def score_rows(
         total += 1
         if loaded.reads_inputs and isinstance(row, Row):
             inputs.setdefault(row.prompt.digest, row.prompt.without_reference())
-    engine = hub.engine(Ref("core/local", {"workers": workers}))
-    make = functools.partial(scorer, reward, timeout, None if workers > 1 else hub, list(inputs.values()))
-    counts = {"rows": 0, "scored": 0, "errors": 0, "skipped": 0}
-    progress.start(f"score · {reward.name}", total, "rows")
     rows = read_rows(source, skip_invalid)
-    batches: Iterable[list[Row | Score]] = _grouped(rows) if whole else _batched(rows)
-    with _atomic(target) as write:
+    key = digest([hub.identity("reward", reward), built.content_digest(), _content(source), skip_invalid])
+    kept = Partial(target, key, total)
+    engine = hub.engine(Ref("core/local", {"workers": workers}))
+    make = functools.partial(scorer, reward, timeout, None if workers > 1 else hub, list(inputs.values()),
+                             None if workers > 1 else built)  # fmt: skip
+    try:
+        if len(kept):
+            progress.note(f"{len(kept)} of {total} rows are scored already")
+        progress.start(f"score · {reward.name}", total - len(kept), "rows")
         # The engine answers in order, so the batches it was given are kept in a second stream.
-        asked, kept = _tee(batches)
-        for batch, result in zip(kept, engine.map(make, asked, timeout), strict=False):
+        first, second = tee(_grouped(rows, kept) if whole else _batched(rows, kept))
+        asked = ([row for _, row in batch] for batch in first)
+        for batch, result in zip(second, engine.map(make, asked, timeout), strict=False):
             scores = [Score.failed(result)] * len(batch) if isinstance(result, Exception) else result
-            for row, score in zip(batch, scores):
-                counts["rows"] += 1
-                counts["skipped"] += isinstance(row, Score)
-                counts["scored" if score.value is not None else "errors"] += 1
-                write(_output(row, score))
+            kept.add((number, _ended(row, score), _output(row, score)) for (number, row), score in zip(batch, scores))
             progress.advance(len(batch))
-    progress.finish()
-    engine.close()
-    return counts
+        progress.finish()
+        return kept.finish()
+    finally:
+        kept.close()
+        engine.close()
+        built.close()
+
+
+def _content(file: Path) -> str:
+    """Digest of a file's bytes."""
+    whole = blake2b(digest_size=16)
+    with file.open("rb") as stream:
+        while piece := stream.read(1 << 20):
+            whole.update(piece)
+    return whole.hexdigest()
+
+
+def _ended(row: Row | Score, score: Score) -> bytes:
+    return SKIPPED if isinstance(row, Score) else FAILED if score.value is None else SCORED
 
 
 def scorer(
-    reward: Ref, timeout: float, hub: Hub | None = None, inputs: Sequence[Prompt] = ()
+    reward: Ref, timeout: float, hub: Hub | None = None, inputs: Sequence[Prompt] = (), built: Reward | None = None
 ) -> Callable[[list[Row | Score]], list[Score]]:
-    """A function that scores a batch of rows; built once in each worker."""
+    """A function that scores a batch of rows; the reward is built once in each worker."""
     hub = hub or Hub()
-    built = hub.reward(reward)
+    built = built or hub.reward(reward)
     if built.reads_inputs:
         built.read(inputs)
     who = f"{reward.name} ({hub.find('reward', reward.name).plugin.label})"
@@ -174,23 +194,27 @@ def parse_messages(value: Any) -> tuple[Message, ...]:
     return tuple(Message(m["role"], m["content"]) for m in value)
 
 
-def _batched(rows: Iterator[Row | Score]) -> Iterator[list[Row | Score]]:
-    while batch := list(islice(rows, BATCH)):
+def _batched(rows: Iterable[Row | Score], done: Container[int]) -> Iterator[Numbered]:
+    owed = ((number, row) for number, row in enumerate(rows) if number not in done)
+    while batch := list(islice(owed, BATCH)):
         yield batch
 
 
-def _grouped(rows: Iterator[Row | Score]) -> Iterator[list[Row | Score]]:
-    """All rows at once: a group's rows may lie anywhere in the file, and output keeps the file's order."""
-    everything = list(rows)
-    if everything:
-        yield everything
-
-
-def _tee(batches: Iterable[Any]) -> tuple[Iterator[Any], Iterator[Any]]:
-    from itertools import tee
-
-    first, second = tee(batches)
-    return first, second
+def _grouped(rows: Iterable[Row | Score], done: Container[int]) -> Iterator[Numbered]:
+    """Whole groups, of which some row is owed; a group's rows may lie anywhere in the file."""
+    groups: dict[str | int, Numbered] = {}
+    for number, row in enumerate(rows):
+        groups.setdefault(row.group if isinstance(row, Row) else number, []).append((number, row))
+    batch: Numbered = []
+    for group in groups.values():
+        if all(number in done for number, _ in group):
+            continue
+        batch += group
+        if len(batch) >= BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 def _output(row: Row | Score, score: Score) -> dict[str, Any]:
@@ -201,25 +225,3 @@ def _output(row: Row | Score, score: Score) -> dict[str, Any]:
         "why": score.why,
         "parts": dict(score.parts),
     }
-
-
-class _atomic:
-    """Write JSONL to a temporary file that takes the target's place when all is well, else disappears."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __enter__(self) -> Callable[[Mapping[str, Any]], None]:
-        if not self.target.parent.is_dir():
-            raise UsageError(f"{self.target}: the folder {self.target.parent} does not exist")
-        handle, self.name = tempfile.mkstemp(dir=self.target.parent, prefix=f".{self.target.name}.")
-        self.file = os.fdopen(handle, "w", encoding="utf-8")
-        return lambda row: cast("None", self.file.write(json.dumps(row, ensure_ascii=False) + "\n"))
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        self.file.close()
-        if kind is None:
-            os.chmod(self.name, 0o644)
-            os.replace(self.name, self.target)
-        else:
-            os.unlink(self.name)

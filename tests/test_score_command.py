@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 from conftest import Run, Site, read_rows, shell, write_rows
 
+from tao_hub.errors import UsageError
+from tao_hub.partial import SCORED, Partial
+
 TRICKY = """
     import os, time, tao_hub
     class Tricky(tao_hub.Reward):
@@ -153,6 +156,79 @@ def test_a_worker_that_dies_costs_the_rows_it_held(site: Site, tmp_path: Path) -
     lost = {r["id"] // 64 for r in found if r["value"] is None}
     assert lost == {0, 6}
     assert all("died" in r["error"]["message"] for r in found if r["value"] is None)
+
+
+MORTAL = """
+import os, pathlib, signal
+import tao_hub
+
+def judge(text):
+    with open("asked.txt", "a") as asked:
+        asked.write(text + "\\n")
+    if pathlib.Path("trouble").exists():
+        if text == "r130":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if text == "r5":
+            raise ConnectionError("no judge")
+    return float(text[1:])
+
+class Mortal(tao_hub.Reward):
+    def score_batch(self, pairs):
+        return [judge(c.response) for _, c in pairs]
+
+class Group(tao_hub.GroupReward):
+    def score_group(self, group):
+        return [judge(c.response) for c in group.candidates]
+
+@tao_hub.hookimpl
+def register_rewards(register):
+    register("mortal", Mortal)
+    register("group", Group)
+"""
+
+
+@pytest.mark.parametrize("reward", ["mortal", "group"])
+def test_rows_that_were_scored_before_a_kill_are_not_scored_again_but_failed_ones_are(
+    site: Site, tmp_path: Path, reward: str
+) -> None:
+    site.add("mortal", MORTAL)
+    rows = [row(i, f"r{i}", group=str(i // 2)) for i in range(200)]
+    write_rows(tmp_path / "in.jsonl", *rows)
+    words = ["score", f"mortal/{reward}", "--input", "in.jsonl", "--output", "out.jsonl", "--json"]
+    (tmp_path / "trouble").touch()
+    assert shell(*words, cwd=tmp_path, path=site.path).code == -9
+    assert not (tmp_path / "out.jsonl").exists()
+    (tmp_path / "trouble").unlink()
+    asked = tmp_path / "asked.txt"
+    asked.unlink()
+    done = shell(*words, cwd=tmp_path, path=site.path)
+    assert done.code == 0, done.err
+    failed = ["r5"] if reward == "mortal" else ["r4", "r5"]  # a group is judged as a whole
+    assert asked.read_text().split() == [*failed, *(f"r{i}" for i in range(128, 200))]
+    assert done.json == {"rows": 200, "scored": 200, "errors": 0, "skipped": 0}
+    assert [(r["id"], r["value"]) for r in read_rows(tmp_path / "out.jsonl")] == [(i, float(i)) for i in range(200)]
+    assert sorted(f.name for f in tmp_path.iterdir() if f.is_file()) == ["asked.txt", "in.jsonl", "out.jsonl"]
+
+
+def test_other_rows_begin_anew_and_a_torn_line_is_forgotten(tmp_path: Path) -> None:
+    made = [(i, SCORED, {"id": i}) for i in range(3)]
+    first = Partial(tmp_path / "out.jsonl", "a" * 32, 4)
+    first.add(made)
+    with pytest.raises(UsageError, match="another process is writing"):
+        Partial(tmp_path / "out.jsonl", "a" * 32, 4)
+    first.close()
+    (left,) = tmp_path.glob(".out.jsonl.*.part")
+    with left.open("ab") as torn:
+        torn.write(b'3\ts\t{"id"')
+    other = Partial(tmp_path / "out.jsonl", "b" * 32, 4)
+    assert len(other) == 0
+    other.close()
+    again = Partial(tmp_path / "out.jsonl", "a" * 32, 4)
+    assert (len(again), [i in again for i in range(4)]) == (3, [True, True, True, False])
+    again.add([(3, SCORED, {"id": "é"})])
+    assert again.finish() == {"rows": 4, "scored": 4, "errors": 0, "skipped": 0}
+    assert [r["id"] for r in read_rows(tmp_path / "out.jsonl")] == [0, 1, 2, "é"]
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_usage_errors_say_what_is_missing(tmp_path: Path, run: Run) -> None:
