@@ -14,7 +14,7 @@ pytest.importorskip("tao_generate_hf")
 from tao_generate_hf import models, plugin, smollm2
 from tiny import make_tiny_llama
 
-from tao_hub import UsageError
+from tao_hub import Ref, UsageError
 
 
 @pytest.fixture(autouse=True)
@@ -169,3 +169,24 @@ def test_the_tokenizer_out_of_the_gguf_file_reads_digits_one_by_one(tmp_path):
     assert tokenizer.eos_token == tokenizer.pad_token == "<|im_end|>"
     text = '<|im_start|>Héllo  12\n{"a": 1}'
     assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
+
+
+def test_a_gpu_that_is_not_there_is_told_with_what_to_do(tmp_path, monkeypatch):
+    import torch
+    from tao_generate_hf import loading
+    from tao_reward_model.trained.options import TrainOptions
+    from tao_train_trl import policy
+    from tao_train_trl.best_of_n import BestOfN
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)  # as on most machines that test
+    make_tiny_llama(tmp_path / "tiny")
+    start = Ref("hf/causal-lm", {"model": str(tmp_path / "tiny")})
+    for ask in (
+        lambda: loading.choose_device("cuda:0"),
+        lambda: policy.open_policy(start, BestOfN.Options(device="cuda")),
+    ):
+        with pytest.raises(UsageError, match=r"sees no GPU here; use auto or cpu"):
+            ask()
+    with pytest.raises(ValueError, match="sees no GPU here"):
+        TrainOptions(device="cuda")
+    assert loading.choose_device("auto") == "cpu"

@@ -35,11 +35,14 @@ INCIDENTAL = {
 
 
 def choose_device(device: str) -> str:
+    """The device, `auto` decided. Raises UsageError for a GPU that torch does not see."""
     import torch
 
-    if device != "auto":
-        return device
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise UsageError(f"device {device!r}: torch {torch.__version__} sees no GPU here; use auto or cpu")
+    return device
 
 
 def choose_dtype(dtype: str, device: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tao_hub import Ref
+from tao_hub import Ref, UsageError
 
 from . import checkpoint, processes
 from .examples import stop_token
@@ -50,6 +50,8 @@ def open_policy(start: Ref, options: Any) -> Opened:
     device = options.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError(f"device 'cuda': torch {torch.__version__} sees no GPU here; use auto or cpu")
     if device == "cuda":
         device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
     # sharded weights are float32 and computed in bfloat16 by autocast, as their optimizer has no masters

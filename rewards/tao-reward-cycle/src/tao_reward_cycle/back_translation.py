@@ -119,6 +119,9 @@ class BackTranslation(tao_hub.Reward):
             device = self.options.device
             if device == "auto":
                 device = "cuda" if torch.cuda.is_available() else "cpu"
+            if device.startswith("cuda") and not torch.cuda.is_available():
+                told = f"device {device!r}: torch {torch.__version__} sees no GPU here; use auto or cpu"
+                raise tao_hub.UsageError(told)
             tokenizer = AutoTokenizer.from_pretrained(self._path)
             if not tokenizer.chat_template:
                 raise tao_hub.UsageError(f"{self._path} has no chat template: train the way back from a chat model")

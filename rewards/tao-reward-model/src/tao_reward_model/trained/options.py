@@ -42,7 +42,7 @@ class TrainOptions(tao_hub.Options):
     )
     held_out: float = pydantic.Field(0.15, gt=0, lt=0.9, description="Share of the rows held out, by prompt")
     seed: int = pydantic.Field(0, description="Of the split, the head, the order")
-    device: str = pydantic.Field("auto", description="auto, cpu or cuda")
+    device: Literal["auto", "cpu", "cuda"] = pydantic.Field("auto", description="auto: cuda if there is one, else cpu")
     checkpoint_minutes: float = pydantic.Field(
         5.0, ge=0, description="Time between checkpoints that a killed training goes on from (0: after every step)"
     )
@@ -53,6 +53,8 @@ class TrainOptions(tao_hub.Options):
             raise ValueError("frozen and lora_rank exclude each other: a frozen body has no adapters")
         if self.batch_size % self.accumulate:
             raise ValueError(f"batch_size {self.batch_size} is no multiple of accumulate {self.accumulate}")
+        if self.device == "cuda" and not self.on_gpu:
+            raise ValueError("device cuda: torch sees no GPU here; use auto or cpu")
         weights = weighed(self.attributes)
         if self.gate and (len(weights) < 2 or min(weights.values()) < 0):
             raise ValueError("a gate shares out 1 among two attributes or more: name them, none with a negative weight")

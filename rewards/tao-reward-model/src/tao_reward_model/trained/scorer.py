@@ -95,6 +95,8 @@ def _load(folder: Path, dtype: str, device: str) -> Any:
 
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise UsageError(f"device {device!r}: torch {torch.__version__} sees no GPU here; use auto or cpu")
     with quiet():
         model, info = AutoModelForSequenceClassification.from_pretrained(
             folder, dtype=getattr(torch, dtype), local_files_only=True, output_loading_info=True
