@@ -160,6 +160,32 @@ def test_no_prompt_nor_its_near_copy_is_on_both_sides() -> None:
     assert mixture.split(rows, groups, 0.3, 1) == mixture.split(rows, groups, 0.3, 1)
 
 
+def test_a_template_joins_no_prompts_and_near_copies_under_it_stay_together() -> None:
+    template = " ".join(f"instruction{i}" for i in range(40)) + " "
+    long = "my parcel of the third of May came without the green lamp that I had paid for, {} is it?"
+    asked = [f"how do I return item {i * 37}?" for i in range(40)]
+    asked += [long.format(where) for where in ("where", "so where", "but where")]
+    asked += [asked[0].upper() + "!", asked[1]]
+    rows = [
+        parse({"prompt": template + a, "chosen": f"yes {i}", "rejected": f"no {i}"}, "x") for i, a in enumerate(asked)
+    ]
+    groups = mixture.related(rows)
+    assert len(set(groups[:40])) == 40
+    assert set(groups[40:43]) == {40}
+    assert groups[43:] == [0, 1]
+    assert len(mixture.split(rows, groups, 0.2, 0).held_out) == 9
+    bare = [parse({"prompt": template.strip() + end, "chosen": "a", "rejected": "b"}, "x") for end in ("", "!", " no")]
+    assert mixture.related([*rows, *bare])[-3:] == [45, 45, 47]  # nothing beside the template: by equal words
+
+
+def test_a_template_is_one_of_its_source_and_a_few_copies_are_none() -> None:
+    long = "please explain to me in simple words how engines work and why they need so much fuel, case {}"
+    asked = [(long.format(i), "small") for i in range(12)] + [(f"{i * 7} plus {i}?", "big") for i in range(400)]
+    rows = [parse({"prompt": a, "chosen": "yes", "rejected": "no"}, "x", source) for a, source in asked]
+    assert len(set(mixture.related(rows)[:12])) == 12
+    assert len(set(mixture.related(rows[2:])[:10])) == 1  # ten may be copies of each other
+
+
 def test_dialogues_with_the_same_opening_stay_together() -> None:
     def dialogue(i: int, opening: str) -> Ranked:
         turns = [("user", opening), ("assistant", f"well {i}"), ("user", f"and then {i}?")]
