@@ -38,7 +38,7 @@ _HOMES = {
     "runs": "run_report",
     "leaderboard": "board leaderboard",
     "best_of_n": "best_of_n_kl best_of_n_sizes best_of_n_trend best_of_n_value",
-    "stats": "bootstrap_interval paired_delta proportion_interval",
+    "stats": "bootstrap_interval kendall_tau_b paired_delta proportion_interval",
     "sure": "sure_fields",
     "figures": "tidy",
     "report": "print_report render_html render_markdown",
@@ -85,7 +85,7 @@ if TYPE_CHECKING:
     from .scaling import sweep
     from .scoring import score_group, score_pairs
     from .session import Policy, Session
-    from .stats import bootstrap_interval, paired_delta, proportion_interval
+    from .stats import bootstrap_interval, kendall_tau_b, paired_delta, proportion_interval
     from .store import Store
     from .sure import sure_fields
     from .synthesis import Synthesis, synthesize
@@ -121,8 +121,8 @@ __all__ = [  # noqa: RUF022 - grouped by home
     "Ways", "comparison", "repeated", "sweep", "Synthesis", "synthesize",
     "board", "evaluated_suites", "find_overlap", "leaderboard", "run_groups", "run_report",
     "print_report", "render_html", "render_markdown",
-    "best_of_n_kl", "best_of_n_sizes", "best_of_n_trend", "best_of_n_value", "bootstrap_interval", "paired_delta",
-    "proportion_interval", "sure_fields", "tidy",
+    "best_of_n_kl", "best_of_n_sizes", "best_of_n_trend", "best_of_n_value", "bootstrap_interval", "kendall_tau_b",
+    "paired_delta", "proportion_interval", "sure_fields", "tidy",
 ]  # fmt: skip
 
 

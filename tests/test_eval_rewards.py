@@ -179,7 +179,7 @@ def test_candidates_may_bring_their_grades_and_bad_ones_are_refused(tmp_path: Pa
     write_rows(tmp_path / "graded.jsonl", *rows)
     suite = ("--suite", 'preference/candidates {"path": "graded.jsonl"}')
     done = run("eval", "--rewards", "preference/longest", *suite, "--json")
-    assert quality(done.json, "preference/longest", "kendall tau")["value"] == 1.0
+    assert quality(done.json, "preference/longest", "kendall tau-b")["value"] == 1.0
     assert done.json["best_of_n"][0]["verdict"] == "gains"
     write_rows(tmp_path / "graded.jsonl", rows[0], {**rows[1], "gold": [1.0, float("nan"), 0]})
     done = run("eval", "--rewards", "preference/longest", *suite)

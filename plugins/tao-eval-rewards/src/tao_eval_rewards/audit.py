@@ -10,7 +10,7 @@ from typing import Any
 
 import tao_hub
 
-from . import best_of_n, intervals
+from . import intervals
 from .evaluate import Setting, curves, failures, grades, with_grades
 from .items import Item, Judged
 from .probes import LENGTHS, PROBES, at_length, rewordings
@@ -154,7 +154,7 @@ def _length(share: float, rows: Sequence[Judged]) -> dict[str, Any]:
 
 
 def _longer(lengths: Mapping[float, Sequence[Judged]]) -> dict[str, Any] | None:
-    """Kendall's τ of score and length within a prompt, −1 to 1, averaged over prompts: 0 for no preference."""
+    """Kendall's τ-b of score and length within a prompt, −1 to 1, averaged over prompts: 0 for no preference."""
     by_item: dict[str, list[tuple[float, float]]] = {}
     clusters: dict[str, str] = {}
     for share, rows in lengths.items():
@@ -163,7 +163,7 @@ def _longer(lengths: Mapping[float, Sequence[Judged]]) -> dict[str, Any] | None:
                 name = j.item.id.rpartition("/")[0]
                 by_item.setdefault(name, []).append((score, share))
                 clusters[name] = j.item.cluster
-    whole = {name: best_of_n.kendall(*zip(*points)) for name, points in by_item.items() if len(points) > 1}
+    whole = {name: tao_hub.kendall_tau_b(*zip(*points)) for name, points in by_item.items() if len(points) > 1}
     if not whole:
         return None
     d = tao_hub.paired_delta([0.0] * len(whole), list(whole.values()), [clusters[n] for n in whole])
@@ -192,5 +192,6 @@ def _notes(found: Mapping[str, Any], items: Sequence[Item], gold: bool) -> list[
         notes.append(f"{len(items)} prompts are few: the interval says so")
     longer = found["longer_is_better"]
     if longer and longer["low"] > 0:
-        notes.append(f"longer scores higher: τ {longer['tau']:.2f} [{longer['low']:.2f}, {longer['high']:.2f}]")
+        told = f"{longer['tau']:.2f} [{longer['low']:.2f}, {longer['high']:.2f}]"
+        notes.append(f"longer scores higher: Kendall's τ-b {told}")
     return notes

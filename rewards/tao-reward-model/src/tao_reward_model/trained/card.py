@@ -123,7 +123,7 @@ def _judged(m: Mapping[str, Any], title: str) -> str:
         told.append(f"Spearman's correlation of score and length: {m['length_correlation']:+.2f}")
     if r := m["ranking"]:
         told.append(f"best of {r['mean_n']:.1f}: {_percent(r['best_of_n'])}, chance {100 * r['chance']:.1f}")
-        told.append(f"Kendall's τ: {r['kendall_tau']:+.2f}")
+        told.append(f"Kendall's τ-b: {r['kendall_tau_b']:+.2f}")
     lines += ["", *(f"- {t[0].upper()}{t[1:]}." for t in told), "", _calibration(m["calibration"])]
     if m["curve"]:
         lines += ["", _curve(m["curve"])]
