@@ -244,6 +244,30 @@ def test_rewardbench_2_and_rm_bench_are_read_as_published(tmp_path: Path, run: R
     assert (wrong.code, "three styles each, found 1 and 1" in wrong.err) == (2, True)
 
 
+def test_a_limited_run_has_items_of_every_subset(tmp_path: Path, run: Run) -> None:
+    sets = {"Natural": 20, "Adversarial/GPTInst": 10, "Adversarial/Manual": 3}
+    for name, count in sets.items():
+        rows = [{"input": f"{name} {i}", "output_1": "aa", "output_2": "b", "label": 1} for i in range(count)]
+        (tmp_path / "LLMBar" / name).mkdir(parents=True)
+        (tmp_path / "LLMBar" / name / "dataset.json").write_text(json.dumps(rows), encoding="utf-8")
+    sources = ["mmlu-pro-law"] * 9 + ["livebench-math"] * 9 + ["livecodebench"] * 2
+    judged = [{"pair_id": f"p{i}", "source": source, "question": f"q{i}", "response_A": "aa", "response_B": "b",
+               "label": "A>B"} for i, source in enumerate(sources)]  # fmt: skip
+    write_rows(tmp_path / "judgebench" / "dataset=judgebench,response_model=x.jsonl", *judged)
+
+    def counts(suite: str, limit: int) -> dict[str, int]:
+        asked = ("--suite", suite, "--suite-option", f"path={tmp_path}", "--limit", limit, "--json")
+        done = run("eval", "--rewards", "preference/longest", *asked)
+        assert done.code == 0, done.err
+        return {row["metric"]: row["n"] for row in done.json["quality"] if row["value"] is not None}
+
+    found = counts("preference/llmbar:all", 11)
+    assert (found["accuracy"], found["Natural"], found["GPTInst"], found["Manual"]) == (11, 7, 3, 1)
+    found = counts("preference/judgebench", 5)
+    assert (found["accuracy"], found["knowledge"], found["math"], found["code"]) == (5, 2, 2, 1)
+    assert counts("preference/judgebench", 2)["accuracy"] == 2
+
+
 def test_hh_transcripts_part_at_the_assistants_turn(tmp_path: Path) -> None:
     from tao_eval_rewards.own import part
 

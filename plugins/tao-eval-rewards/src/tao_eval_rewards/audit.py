@@ -12,7 +12,7 @@ import tao_hub
 
 from . import intervals
 from .evaluate import Setting, curves, failures, grades, with_grades
-from .items import Item, Judged
+from .items import Item, Judged, spread
 from .probes import LENGTHS, PROBES, at_length, rewordings
 from .scores import Kept, Scorer
 from .sources import load
@@ -58,13 +58,6 @@ def audit(
                  "failures": failures({label: scorer, **({"gold": gold} if gold else {})})}  # fmt: skip
     found["notes"] = _notes(found, items, gold is not None)
     return found
-
-
-def spread(items: Sequence[Item], most: int) -> list[Item]:
-    """At most so many items, evenly over the suite: its subsets lie one after the other."""
-    if len(items) <= most:
-        return list(items)
-    return [items[i * len(items) // most] for i in range(most)]
 
 
 def _many(gold: Sequence[Judged]) -> bool:

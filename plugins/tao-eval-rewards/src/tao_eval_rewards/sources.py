@@ -11,7 +11,7 @@ from typing import Any
 
 import tao_hub
 
-from .items import Item, PreferenceSuite
+from .items import Item, PreferenceSuite, spread
 from .own import Candidates
 
 
@@ -39,9 +39,9 @@ def parse_suite(text: str, options: Mapping[str, Any]) -> tuple[tao_hub.Ref, str
 def load(
     hub: tao_hub.Hub, ref: tao_hub.Ref, split: str, store: Path, limit: int | None
 ) -> tuple[PreferenceSuite, str, list[Item]]:
-    """The suite, the split that was meant and its items (the first `limit`).
+    """The suite, the split that was meant and its items, `limit` of them spread over its subsets (`spread`).
 
-    A suite without items of its own gives the candidates that `store` holds of its prompts, ungraded.
+    A suite without items of its own gives the candidates that `store` holds of its first `limit` prompts, ungraded.
     """
     ref = hub.resolve("suite", ref)
     suite = hub.suite(ref)
@@ -51,7 +51,8 @@ def load(
             raise tao_hub.UsageError(f"suite {ref.name} has no split: see `tao-hub suites show {ref.name}`")
         split = split or next((s for s in ("test", "dev", "all") if s in splits), splits[0])
         if isinstance(suite, PreferenceSuite):
-            items = list(islice(suite.items(split), limit))
+            items = list(suite.items(split))
+            items = items if limit is None else spread(items, limit)
         else:
             items = stored(hub, ref, split, store, limit)
     except (ValueError, OSError) as error:
