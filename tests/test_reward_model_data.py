@@ -206,6 +206,20 @@ def test_caps_and_weights_are_drawn_by_the_seed() -> None:
     assert 30 < len(mixture.weighted(rows, {"big": 0.5}, 0)) < 70
 
 
+def test_each_source_says_what_became_of_its_rows(run: Run, tmp_path: Path) -> None:
+    write_rows(tmp_path / "a.jsonl", *(pair(i) for i in range(30)), pair(3), "{broken", {**pair(40), "rejected": ""})
+    write_rows(tmp_path / "b.jsonl", *(pair(i) for i in range(50, 90)))
+    asked = ("--data", "a.jsonl,weight=0.5", "--data", "b.jsonl,cap=20,weight=2", "--skip-invalid")
+    told = run("train-reward", *asked, "--check", "--json").json
+    of = {s["name"]: s for s in told["sources"]}
+    assert [of[name][what] for name in "ab" for what in ("read", "capped", "kept")] == [33, 31, 30, 40, 20, 20]
+    assert 0 < of["a"]["per_epoch"] < of["a"]["train"]
+    assert of["b"]["per_epoch"] == 2 * of["b"]["train"]
+    assert told["rows"]["per_epoch"] == of["a"]["per_epoch"] + of["b"]["per_epoch"]
+    assert told["rows"]["read"] == 73
+    assert "b: read 40, after cap 20, kept 20" in run("train-reward", *asked, "--check").out
+
+
 def test_check_counts_as_json_and_writes_nothing(run: Run, tmp_path: Path) -> None:
     write_rows(tmp_path / "p.jsonl", *(pair(i) for i in range(20)), pair(3))
     told = run("train-reward", "--data", "p.jsonl", "--check", "--json").json

@@ -159,12 +159,20 @@ def _calibration(c: Mapping[str, Any] | None) -> str:
 
 
 def _data(result: Mapping[str, Any]) -> str:
-    lines = ["| source | rows | weight | digest |", "|---|---|---|---|"]
+    columns = ("source", "read", "after cap", "kept", "trained on", "held out", "weight", "rows per epoch", "digest")
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for s in result["sources"]:
-        lines.append(f"| {s['name']} | {s['rows']} | {s['weight']:g} | `{s['digest']}` |")
+        after = s["capped"] if s["cap"] else "no cap"
+        lines.append(
+            f"| {s['name']} | {s['read']} | {after} | {s['kept']} | {s['train']} | {s['held_out']} | {s['weight']:g} | "
+            f"{s['per_epoch']} | `{s['digest']}` |"
+        )
     left = ", ".join(f"{count} {kind}" for kind, count in result["problems"].items()) or "none"
     rows = result["rows"]
-    lines.append(f"\n{rows['train']} rows trained on, {rows['held_out']} held out, split by prompt. Problems: {left}")
+    lines.append(
+        f"\n{rows['train']} rows trained on, {rows['per_epoch']} an epoch by the weights; {rows['held_out']} held out, "
+        f"each once whatever its weight, split by prompt. Problems: {left}"
+    )
     lines.append("(each is named in `data-problems.jsonl`).\n")
     return "\n".join(lines)
 

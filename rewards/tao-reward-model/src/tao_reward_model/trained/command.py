@@ -119,7 +119,11 @@ def _tell_counts(counts: dict[str, Any], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(counts, ensure_ascii=False))
         return
-    click.echo(", ".join(f"{key}: {value}" for key, value in counts["rows"].items()))
+    click.echo(", ".join(f"{key.replace('_', ' ')}: {value}" for key, value in counts["rows"].items()))
+    for s in counts["sources"] if len(counts["sources"]) > 1 else []:
+        cap = f", after cap {s['capped']}" if s["cap"] else ""
+        told = f"kept {s['kept']}: {s['train']} to train on, {s['held_out']} held out"
+        click.echo(f"{s['name']}: read {s['read']}{cap}, {told}; weight {s['weight']:g}, so {s['per_epoch']} an epoch")
     for kind, count in counts["problems"].items():
         click.echo(f"  {count} {kind}")
     checked = counts["contamination"]["suites"]

@@ -10,7 +10,7 @@ from typing import Any
 
 from tao_hub import Hub, Progress, UsageError, digest
 
-from . import folder, mixture, processes, registry
+from . import folder, processes, registry
 from .card import card
 from .held_out import measured
 from .options import TrainOptions
@@ -108,12 +108,7 @@ def _build(ready: Prepared, options: TrainOptions, made: Path, work: Path, progr
         layout=kind, max_length=layout.max_length, loss=options.loss, base=options.base,
         attributes=[folder.Attribute(name=name, weight=weight) for name, weight in options.heads.items()],
     )  # fmt: skip
-    weights = {s.name: s.weight for s in ready.sources}
-    heads = [row for row in ready.split.train if row.attributes or not names]  # the others teach the gate alone
-    rows = mixture.weighted(heads, weights, options.seed)
-    if not rows:
-        raise UsageError("the weights leave no training rows: raise them")
-    items, truncation = _encoded(rows, layout, tokenizer, options)
+    items, truncation = _encoded(ready.epoch, layout, tokenizer, options)
     if options.frozen:
         contract, losses = _frozen(model, items, options, made, contract, progress), []
     else:
