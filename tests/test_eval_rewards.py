@@ -84,6 +84,38 @@ def test_rewards_stand_side_by_side_with_intervals_and_beside_the_longest_answer
     assert page.index("rules/length") < page.index("preference/longest") < page.index("How it was made")
 
 
+def test_what_rewards_were_measured_on_is_no_training_data(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rows(start: int, count: int) -> list[dict[str, Any]]:
+        return [pair(i, f"good {i}", f"bad {i}") for i in range(start, start + count)]
+
+    write_rows(tmp_path / "own" / "held.jsonl", *rows(0, 5))
+    write_rows(tmp_path / "own" / "learn.jsonl", *rows(5, 20))
+    write_rows(tmp_path / "mixed.jsonl", *rows(3, 20))
+    measured = ("eval", "--rewards", "preference/longest", "--suite", "preference/pairs:held")
+    assert run(*measured, "--suite-option", "path=own", "--json").json["notes"] == []
+    monkeypatch.chdir(tmp_path / "own")
+    asked = ("train-reward", "--check", "--json", "--store", "../tao-hub.db", "--data")
+    refused = run(*asked, "../mixed.jsonl")
+    assert (refused.code, "2 training prompts also occur" in refused.err) == (2, True)
+    assert "mixed.jsonl:1 ~ preference/pairs:held" in refused.err
+    told = run(*asked, "../mixed.jsonl", "--drop-overlap").json
+    assert told["problems"] == {"in an evaluation suite": 2}
+    assert told["contamination"]["suites"]["preference/pairs:held"] == 5
+    assert "preference/pairs:learn" not in told["contamination"]["suites"]  # another file of the measured folder
+    assert run(*asked, "learn.jsonl").json["problems"] == {}
+
+
+def test_a_workspace_that_another_process_writes_is_no_reason_not_to_measure(tmp_path: Path, run: Run) -> None:
+    write_rows(tmp_path / "pairs.jsonl", pair(1, "a", "b"), pair(2, "cc", "d"))
+    with tao_hub.Store(tmp_path / "tao-hub.db"):
+        done = run("eval", "--rewards", "preference/longest", *PAIRS, "--json")
+    assert done.code == 0, done.err
+    (note,) = done.json["notes"]
+    assert f"--against 'preference/pairs path={tmp_path / 'pairs.jsonl'}'" in note
+
+
 def test_an_item_that_a_reward_fails_on_is_an_error_and_no_loss(tmp_path: Path, run: Run, site: Site) -> None:
     site.add("bad", POISON)
     write_rows(tmp_path / "pairs.jsonl", pair(1, "good", "worse"), pair(2, "good", "poison"), pair(3, "no", "good"))

@@ -97,6 +97,10 @@ class PreferenceSuite(tao_hub.Suite):
         """The items of a split, lazily. Raises ValueError (file, line, what was found) and FileNotFoundError."""
         raise NotImplementedError
 
+    def seen(self, split: str) -> list[dict[str, Any]]:
+        """Options of the suites that hold what a measurement on this split has seen, paths in them absolute."""
+        return [self.options.model_dump(mode="json")]
+
     def measure(self, judged: Sequence[Judged]) -> Outcome:
         """What the protocol makes of the scores. Raises ValueError where there is no item."""
         raise NotImplementedError

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -64,6 +65,24 @@ def load(
         items = [replace(i, id=f"{i.id}#{n}") for n, i in enumerate(items)]
     own = suite if isinstance(suite, PreferenceSuite) else Candidates(Candidates.Options(path=str(store)))
     return own, split, items
+
+
+def remember(hub: tao_hub.Hub, suites: Sequence[tuple[tao_hub.Ref, str]], store: Path) -> list[str]:
+    """Keep in the workspace what (Ref, split) rewards are measured on, so that `tao-hub train-reward` refuses its
+    prompts. Returns what could not be kept, with the cure."""
+    refs = []
+    for ref, split in suites:
+        suite = hub.suite(ref)
+        seen = suite.seen(split) if isinstance(suite, PreferenceSuite) else [dict(ref.options)]
+        refs += [tao_hub.Ref(ref.name, options) for options in seen]
+    try:
+        with tao_hub.Session(store, hub) as session:
+            tao_hub.mark_measured(session, refs)
+    except (tao_hub.StoreError, OSError) as error:
+        asked = (" ".join([ref.name, *(shlex.quote(f"{k}={v}") for k, v in ref.options.items())]) for ref in refs)
+        against = " ".join(f"--against {shlex.quote(text)}" for text in asked)
+        return [f"train-reward will not know of this measurement ({error}); give it {against}"]
+    return []
 
 
 def stored(hub: tao_hub.Hub, ref: tao_hub.Ref, split: str, store: Path, limit: int | None) -> list[Item]:

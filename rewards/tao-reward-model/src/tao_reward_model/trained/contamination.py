@@ -61,7 +61,7 @@ def check(
         try:
             for split, texts in _splits(hub, ref):
                 place = f"{ref.name}:{split}"
-                done.suites[place] = 0
+                done.suites.setdefault(place, 0)  # files of one name in two folders are one place
                 for text in texts:
                     done.suites[place] += 1
                     tokens = words(text)
