@@ -32,10 +32,15 @@ def _summary(result: Mapping[str, Any]) -> str:
 
 def _scores(result: Mapping[str, Any]) -> str:
     c = result["contract"]
+    biases = [a["bias"] for a in c["attributes"]] or [c["bias"]]
+    plus = "" if not any(biases) else f" {biases[0]:+.4g}" if len(biases) == 1 else " + bias"
+    logit = f"(logit{plus})" if plus else "logit"
     meant = {
-        "bce": "σ(logit / T) is the probability that the answer is right.",
-        "regression": "The raw logit estimates the rating.",
+        "bce": f"σ({logit} / T) is the probability that the answer is right.",
+        "regression": f"The raw logit{plus} estimates the rating.",
     }.get(c["loss"], "σ((a − b) / T) is the probability that a response with logit a is preferred to one with b.")
+    if plus:
+        meant += " This class's head has no place for a bias, so the logits lack it."
     cut = result["truncation"]
     return (
         f"{_value(c, meant)}\n\nText layout `{c['layout']}`, at most {c['max_length']} tokens; of "
@@ -50,14 +55,16 @@ def _scores(result: Mapping[str, Any]) -> str:
 def _value(c: Mapping[str, Any], meant: str) -> str:
     heads = c["attributes"]
     if not heads:
+        centre = "" if c["loss"] == "bce" else f"; the mean held-out logit is {c['centre']:.4g}"
         return (
-            f"One logit per text, without bounds. {meant} T = {c['temperature']:.4g}, fitted on held-out rows; the "
-            f"mean held-out logit is {c['centre']:.4g}."
+            f"One logit per text, without bounds. {meant} T = {c['temperature']:.4g}, fitted on held-out rows{centre}."
         )
     lines = [f"One logit for each of {len(heads)} attributes, without bounds. {meant} Each has a T of its own.\n"]
-    lines += ["| output | attribute | weight | T | mean held-out logit / T |", "|---" * 5 + "|"]
+    centre = "−bias / T" if c["loss"] == "bce" else "mean held-out logit / T"
+    lines += [f"| output | attribute | weight | T | bias | {centre} |", "|---" * 6 + "|"]
     for i, a in enumerate(heads):
-        lines.append(f"| {i} | {a['name']} | {a['weight']:g} | {a['temperature']:.4g} | {a['centre']:.4g} |")
+        numbers = " | ".join(f"{a[key]:.4g}" for key in ("temperature", "bias", "centre"))
+        lines.append(f"| {i} | {a['name']} | {a['weight']:g} | {numbers} |")
     told = "fitted on held-out comparisons of whole answers" if c["temperature"] != 1 else "since none was fitted"
     lines.append(f"\nThe value is Σ weight · logit / T, divided by {c['temperature']:.4g} ({told}).")
     if c["gate"]:

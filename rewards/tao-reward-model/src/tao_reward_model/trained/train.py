@@ -191,7 +191,9 @@ def _frozen(
     texts = [(t, number) for number, item in enumerate(items) for t in item.tokens]
     states = features(model, [t for t, _ in texts], progress.advance, [number for _, number in texts])
     progress.finish()
-    heads = put(model, *fit_heads(states, items, options))
+    heads, left = put(model, *fit_heads(states, items, options))
+    if options.pointwise:  # of comparisons only differences mean something
+        contract = contract.with_biases(left)
     with quiet():
         model.save_pretrained(made)
     if options.ensemble > 1:
