@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from conftest import Run, write_rows
 from tao_reward_model.trained import files, mixture
 from tao_reward_model.trained.near import near_duplicates
@@ -261,6 +262,28 @@ def test_malformed_rows_stop_the_command_unless_they_are_to_be_skipped(run: Run,
     }
     assert "say what to train on" in run("train-reward", "--out", "rm").err
     assert "--out FOLDER is missing" in run("train-reward", "--data", "p.jsonl").err
+
+
+def test_what_stops_a_training_says_which_row_and_what_to_do(run: Run, tmp_path: Path) -> None:
+    write_rows(tmp_path / "p.jsonl", *(pair(i) for i in range(10)))
+    check = ("train-reward", "--check", "--data")
+    told = run(*check, "p.jsonl", "--loss", "bce").err
+    assert "10 no scale (p.jsonl:1: an order only; this loss needs scores" in told
+    assert "after the path come weight=, cap=, domain=, split=" in run(*check, "p.jsonl,wieght=2").err
+    with pytest.raises(BadRow, match="must be a list of texts, found an empty one"):
+        parse({"prompt": "x", "responses": []}, "")
+    wrong = run("train-reward", "--data", "p.jsonl", "--out", "rm", "--device", "gpu")
+    assert (wrong.code, "'gpu' is not one of" in wrong.err) == (2, True)
+    if not torch.cuda.is_available():
+        refused = run("train-reward", "--data", "p.jsonl", "--out", "rm", "--device", "cuda")
+        assert (refused.code, "torch sees no GPU here" in refused.err) == (2, True)
+
+
+def test_prompts_without_a_users_words_are_compared_by_all_that_is_said() -> None:
+    prompts = [[{"role": "system", "content": f"answer as number {i} of them would"}] for i in range(4)]
+    asked = [*prompts, prompts[1], "?!", "...", "?!"]
+    rows = [parse({"prompt": p, "chosen": "yes", "rejected": "no"}, "x") for p in asked]
+    assert mixture.related(rows) == [0, 1, 2, 3, 1, 5, 6, 5]
 
 
 def test_a_preference_turned_round_is_no_repeat_and_short_repeats_are_found_in_each_cluster() -> None:

@@ -94,7 +94,7 @@ def related(rows: Sequence[Ranked]) -> list[int]:
         if len(opening) >= OPENING:
             links.append((i, openings.setdefault(opening, i)))
     tokens = {i: words(rows[i].asked) for i in sorted(set(keys.values()))}
-    links += [(i, said.setdefault(text, i)) for i, text in tokens.items()]
+    links += [(i, said.setdefault(text or (rows[i].asked,), i)) for i, text in tokens.items()]  # "?!" has no words
     own = _beside_templates(rows, {i: tokens[i] for i in said.values()})
     firsts = [i for i, text in own.items() if text]
     near = near_duplicates([" ".join(own[i]) for i in firsts], NEAR)

@@ -42,7 +42,7 @@ class TrainOptions(tao_hub.Options):
     )
     held_out: float = pydantic.Field(0.15, gt=0, lt=0.9, description="Share of the rows held out, by prompt")
     seed: int = pydantic.Field(0, description="Of the split, the head, the order")
-    device: str = pydantic.Field("auto", description="auto, cpu or cuda")
+    device: Literal["auto", "cpu", "cuda"] = pydantic.Field("auto", description="Where; auto: a GPU if there is one")
     checkpoint_minutes: float = pydantic.Field(
         5.0, ge=0, description="Time between checkpoints that a killed training goes on from (0: after every step)"
     )

@@ -120,8 +120,7 @@ def prepare(sources: list[Loaded], options: TrainOptions, wishes: Wishes, hub: H
     rows = contamination.refuse(rows, found, wishes.drop_overlap, problems)
     rows, groups = mixture.without_near_duplicates(rows, mixture.related(rows), problems)
     if len(rows) < 2:
-        told = ", ".join(f"{count} {kind}" for kind, count in problems.counts.items()) or "the files are empty"
-        raise UsageError(f"{len(rows)} usable rows: {told}")
+        raise UsageError(f"{len(rows)} usable rows: {_why(problems)}")
     split = mixture.split(rows, groups, options.held_out, options.seed)
     _check_rated(split.train, options)
     left, epoch = {name: len(some) for name, some in capped.items()}, _epoch(split, sources, options)
@@ -136,6 +135,15 @@ def _epoch(split: mixture.Split, sources: Sequence[Loaded], options: TrainOption
     if not rows:
         raise UsageError(f"the weights leave none of {len(heads)} training rows: raise them (--data FILE,weight=W)")
     return rows
+
+
+def _why(problems: Problems) -> str:
+    """How many rows have which problem, with the first row of each kind."""
+    first = {p["kind"]: p for p in reversed(problems.found)}
+    told = [
+        f"{count} {kind} ({first[kind]['where']}: {first[kind]['found']})" for kind, count in problems.counts.items()
+    ]
+    return ", ".join(told) or "the files are empty"
 
 
 def write_problems(problems: Problems, file: Path) -> None:

@@ -34,6 +34,8 @@ def train(
     """
     progress = progress or Progress()
     processes.check(options.frozen, options.batch_size, options.accumulate)
+    if options.device == "cuda" and not options.on_gpu:
+        raise UsageError("--device cuda: torch sees no GPU here; take --device cpu, or a torch that is built for CUDA")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} is there already; give a new folder: what it scored is kept under its content")
     if name:
