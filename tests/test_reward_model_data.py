@@ -252,6 +252,25 @@ def test_a_prompt_of_an_evaluation_suite_is_refused_or_dropped(run: Run, tmp_pat
     assert left["contamination"]["not_checked"] == ["demo/inbox"]
 
 
+def test_a_suites_template_refuses_nothing_but_what_is_asked_under_it_does(run: Run, tmp_path: Path) -> None:
+    template = " ".join(f"instruction{i}" for i in range(30)) + " "
+    starts = ["what does", "how do I return", "where is"]
+    asked = [f"{starts[i % 3]} item {i * 11}?" for i in range(30)]
+    long = "a parcel of the third of May that came without the green lamp that I had paid for {} times"
+    asked.append(long.format("two"))
+    write_rows(tmp_path / "suite" / "test.jsonl", *({"prompt": template + a} for a in asked))
+    learn = [f"{starts[i % 3]} item {i * 11 + 5}?" for i in range(30)]
+    learn += [asked[4].upper(), "now, " + asked[-1], long.format("three"), "where was item 22?"]
+    rows = [{**pair(i), "prompt": template + a} for i, a in enumerate(learn)]
+    write_rows(tmp_path / "p.jsonl", *rows, {**pair(99), "prompt": asked[-1]}, {**pair(98), "prompt": "instruction9"})
+    against = f"core/jsonl path={tmp_path}/suite"
+    command = ("train-reward", "--data", "p.jsonl", "--check", "--json", "--against", against)
+    refused = run(*command)
+    assert (refused.code, "4 training prompts also occur" in refused.err) == (2, True)
+    assert [f"p.jsonl:{n} ~ core/jsonl:test" in refused.err for n in (31, 32, 33, 34, 35, 36)] == [True] * 3 + [
+        False, True, False]  # fmt: skip
+
+
 def test_malformed_rows_stop_the_command_unless_they_are_to_be_skipped(run: Run, tmp_path: Path) -> None:
     write_rows(tmp_path / "p.jsonl", *(pair(i) for i in range(10)), {"prompt": "x"})
     stopped = run("train-reward", "--data", "p.jsonl", "--out", "rm")

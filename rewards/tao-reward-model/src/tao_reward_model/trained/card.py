@@ -190,7 +190,8 @@ def _contamination(result: Mapping[str, Any]) -> str:
     checked = ", ".join(f"{place} ({n})" for place, n in c["suites"].items()) or "none"
     lines = [
         f"No training or held-out prompt occurs in the {total} prompts of the registered evaluation suites that could "
-        "be read here (equal words, or 13 words in a row in common): "
+        "be read here (equal words, or 13 words in a row in common beside a template that more than a tenth of a "
+        "suite's prompts have): "
         f"{checked}. {c['refused']} rows were left out for that reason."
     ]
     if c["unread"]:

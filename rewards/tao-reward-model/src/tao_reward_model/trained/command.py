@@ -28,8 +28,8 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.command("train-reward")
 @click.option("--data", multiple=True, metavar="PATH[,weight=W][,cap=N][,domain=NAME][,split=NAME]",
-              help="JSONL, JSON or Parquet (also .gz), a folder of them, or a folder saved by `datasets` (split: one of "
-              "its splits); repeatable.")
+              help="JSONL, JSON or Parquet (also .gz), a folder of them, or a folder saved by `datasets` (split: which "
+              "one); repeatable.")
 @click.option("--from-run", multiple=True, metavar="RUN", help="Scored candidates of a run in the store; repeatable.")
 @click.option("--reward", "by", default="", metavar="LABEL", help="With --from-run: whose scores; default: the totals.")
 @click.option("--store", type=click.Path(path_type=Path), default=Path("tao-hub.db"), show_default=True,

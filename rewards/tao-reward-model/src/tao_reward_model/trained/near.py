@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections import defaultdict
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 
 import numpy as np
 
@@ -28,12 +28,12 @@ def grams(tokens: Sequence[str], size: int) -> list[int]:
     return [zlib.crc32(" ".join(tokens[i : i + size]).encode()) for i in range(len(tokens) - size + 1)]
 
 
-def templates(texts: Sequence[Sequence[str]], size: int = GRAM) -> set[int]:
+def templates(texts: Iterable[Sequence[str]], size: int = GRAM) -> set[int]:
     """Hashes of the runs of `size` words that belong to a template: more than `COMMON` of the texts (each a sequence of
     words) have them, and more than `SHARE` of all. Copies of a text lie below that, a common instruction above."""
     found = [np.unique(np.array(grams(text, size), dtype=np.uint32)) for text in texts]
     values, counts = np.unique(np.concatenate([np.empty(0, dtype=np.uint32), *found]), return_counts=True)
-    return set(values[counts > max(COMMON, SHARE * len(texts))].tolist())
+    return set(values[counts > max(COMMON, SHARE * len(found))].tolist())
 
 
 def without(tokens: Sequence[str], common: Set[int], size: int = GRAM) -> tuple[str, ...]:
