@@ -118,8 +118,8 @@ def check(
     found = {}
     for i, row in enumerate(rows):
         said = [m for m in row.prompt if m.role == "user"] or row.prompt
-        if place := next((p for m in said if (p := known.find(m.content))), None):
-            found[i] = place
+        if where := next(filter(None, (known.find(m.content) for m in said)), None):
+            found[i] = where
     done.refused = len(found)
     return done, found
 
