@@ -23,7 +23,7 @@ def show_evaluation(found: Mapping[str, Any]) -> None:
     _table("throughput", ["reward", "responses", "seconds", "per_second"], found["throughput"])
     _table("failures", ["reward", "error", "responses"], found["failures"])
     for note in found["notes"]:
-        Console().print(f"note: {note}", highlight=False)
+        Console().print(f"note: {note}", highlight=False, markup=False)
 
 
 def show_audit(found: Mapping[str, Any]) -> None:
