@@ -34,11 +34,11 @@ _HOMES = {
     "scaling": "sweep",
     "synthesis": "Synthesis synthesize",
     "overlap": "find_overlap",
-    "recycle": "evaluated_suites run_groups",
+    "recycle": "evaluated_suites mark_measured run_groups",
     "runs": "run_report",
     "leaderboard": "board leaderboard",
     "best_of_n": "best_of_n_kl best_of_n_sizes best_of_n_trend best_of_n_value",
-    "stats": "bootstrap_interval paired_delta proportion_interval",
+    "stats": "bootstrap_interval kendall_tau_b paired_delta proportion_interval",
     "sure": "sure_fields",
     "figures": "tidy",
     "report": "print_report render_html render_markdown",
@@ -77,7 +77,7 @@ if TYPE_CHECKING:
     from .overlap import find_overlap
     from .plugins import Hub
     from .records import dump_record, find_record, normalise_text, parse_json, parse_record, value_key
-    from .recycle import evaluated_suites, run_groups
+    from .recycle import evaluated_suites, mark_measured, run_groups
     from .repeats import repeated
     from .report import print_report, render_html, render_markdown
     from .rows import score_rows
@@ -85,7 +85,7 @@ if TYPE_CHECKING:
     from .scaling import sweep
     from .scoring import score_group, score_pairs
     from .session import Policy, Session
-    from .stats import bootstrap_interval, paired_delta, proportion_interval
+    from .stats import bootstrap_interval, kendall_tau_b, paired_delta, proportion_interval
     from .store import Store
     from .sure import sure_fields
     from .synthesis import Synthesis, synthesize
@@ -119,10 +119,10 @@ __all__ = [  # noqa: RUF022 - grouped by home
     "combine", "compare", "draw", "Drawn", "evaluate", "generate", "run_round", "score", "score_group",
     "score_pairs", "score_rows", "tune", "update",
     "Ways", "comparison", "repeated", "sweep", "Synthesis", "synthesize",
-    "board", "evaluated_suites", "find_overlap", "leaderboard", "run_groups", "run_report",
+    "board", "evaluated_suites", "find_overlap", "leaderboard", "mark_measured", "run_groups", "run_report",
     "print_report", "render_html", "render_markdown",
-    "best_of_n_kl", "best_of_n_sizes", "best_of_n_trend", "best_of_n_value", "bootstrap_interval", "paired_delta",
-    "proportion_interval", "sure_fields", "tidy",
+    "best_of_n_kl", "best_of_n_sizes", "best_of_n_trend", "best_of_n_value", "bootstrap_interval", "kendall_tau_b",
+    "paired_delta", "proportion_interval", "sure_fields", "tidy",
 ]  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from .config import Plan, load_plan
@@ -16,6 +16,7 @@ from .store import Member, Slice, Store
 from .tally import of_task
 from .types import Group, Ref
 
+MEASURED = "measured"  # kind of a stored component: a suite that is there because rewards were measured on it
 
 def run_groups(session: Session, run: str = "") -> Iterator[Group]:
     """The scored groups of all finished rounds of a run (default: the newest), round by round.
@@ -47,6 +48,20 @@ def drawn_in(session: Session, called: str, plan: Plan, part: Slice, done: Mappi
 
 
 def evaluated_suites(store: Store) -> list[Ref]:
-    """The suites, with their options, that anything was ever measured on in this workspace."""
+    """The suites, with their options, that anything was ever measured on in this workspace: policies, or rewards
+    (`mark_measured`)."""
     rows = [int(row[0]) for row in store.rows("SELECT DISTINCT suite FROM evals ORDER BY suite")]
-    return [History(store).suite_ref(row) for row in rows]
+    rows += [int(row[0]) for row in store.rows("SELECT id FROM components WHERE kind = ? ORDER BY id", [MEASURED])]
+    found = [History(store).suite_ref(row) for row in rows]
+    return list({ref.digest: ref for ref in found}.values())
+
+
+def mark_measured(session: Session, suites: Iterable[Ref]) -> None:
+    """Keep in the workspace that rewards were measured on these suites: `evaluated_suites` lists them from now on.
+
+    Paths in their options should be absolute, since who reads them may stand elsewhere. Raises UsageError for a suite
+    that no plugin has.
+    """
+    for ref in suites:
+        identity = session.hub.identity("suite", session.hub.resolve("suite", ref))
+        session.store.component({**identity, "kind": MEASURED})

@@ -159,6 +159,24 @@ def proportion_interval(successes: float, n: int, alpha: float = 0.05) -> tuple[
     return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
 
 
+# --- two orders of the same things -----------------------------------------------------------------------------------
+
+
+def kendall_tau_b(first: Sequence[float], second: Sequence[float]) -> float:
+    """Kendall's τ-b, −1 to 1: (concordant − discordant pairs) / √(pairs that differ in the first · in the second), so
+    that ties on either side are allowed for (Kendall 1945).
+
+    0 where either is constant, and τ-b is 0/0: what calls all alike orders nothing. O(n²). Raises ValueError on unequal
+    lengths or fewer than two values.
+    """
+    if len(first) != len(second) or len(first) < 2:
+        raise ValueError(f"two values or more on both sides are needed: found {len(first)} and {len(second)}")
+    pairs = [(first[i] - first[j], second[i] - second[j]) for i in range(len(first)) for j in range(i)]
+    signs = [((a > 0) - (a < 0), (b > 0) - (b < 0)) for a, b in pairs]
+    apart = sum(map(abs, (a for a, _ in signs))) * sum(map(abs, (b for _, b in signs)))
+    return sum(a * b for a, b in signs) / math.sqrt(apart) if apart else 0.0
+
+
 # --- what could have been seen ---------------------------------------------------------------------------------------
 
 

@@ -84,6 +84,38 @@ def test_rewards_stand_side_by_side_with_intervals_and_beside_the_longest_answer
     assert page.index("rules/length") < page.index("preference/longest") < page.index("How it was made")
 
 
+def test_what_rewards_were_measured_on_is_no_training_data(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rows(start: int, count: int) -> list[dict[str, Any]]:
+        return [pair(i, f"good {i}", f"bad {i}") for i in range(start, start + count)]
+
+    write_rows(tmp_path / "own" / "held.jsonl", *rows(0, 5))
+    write_rows(tmp_path / "own" / "learn.jsonl", *rows(5, 20))
+    write_rows(tmp_path / "mixed.jsonl", *rows(3, 20))
+    measured = ("eval", "--rewards", "preference/longest", "--suite", "preference/pairs:held")
+    assert run(*measured, "--suite-option", "path=own", "--json").json["notes"] == []
+    monkeypatch.chdir(tmp_path / "own")
+    asked = ("train-reward", "--check", "--json", "--store", "../tao-hub.db", "--data")
+    refused = run(*asked, "../mixed.jsonl")
+    assert (refused.code, "2 training prompts also occur" in refused.err) == (2, True)
+    assert "mixed.jsonl:1 ~ preference/pairs:held" in refused.err
+    told = run(*asked, "../mixed.jsonl", "--drop-overlap").json
+    assert told["problems"] == {"in an evaluation suite": 2}
+    assert told["contamination"]["suites"]["preference/pairs:held"] == 5
+    assert "preference/pairs:learn" not in told["contamination"]["suites"]  # another file of the measured folder
+    assert run(*asked, "learn.jsonl").json["problems"] == {}
+
+
+def test_a_workspace_that_another_process_writes_is_no_reason_not_to_measure(tmp_path: Path, run: Run) -> None:
+    write_rows(tmp_path / "pairs.jsonl", pair(1, "a", "b"), pair(2, "cc", "d"))
+    with tao_hub.Store(tmp_path / "tao-hub.db"):
+        done = run("eval", "--rewards", "preference/longest", *PAIRS, "--json")
+    assert done.code == 0, done.err
+    (note,) = done.json["notes"]
+    assert f"--against 'preference/pairs path={tmp_path / 'pairs.jsonl'}'" in note
+
+
 def test_an_item_that_a_reward_fails_on_is_an_error_and_no_loss(tmp_path: Path, run: Run, site: Site) -> None:
     site.add("bad", POISON)
     write_rows(tmp_path / "pairs.jsonl", pair(1, "good", "worse"), pair(2, "good", "poison"), pair(3, "no", "good"))
@@ -179,7 +211,7 @@ def test_candidates_may_bring_their_grades_and_bad_ones_are_refused(tmp_path: Pa
     write_rows(tmp_path / "graded.jsonl", *rows)
     suite = ("--suite", 'preference/candidates {"path": "graded.jsonl"}')
     done = run("eval", "--rewards", "preference/longest", *suite, "--json")
-    assert quality(done.json, "preference/longest", "kendall tau")["value"] == 1.0
+    assert quality(done.json, "preference/longest", "kendall tau-b")["value"] == 1.0
     assert done.json["best_of_n"][0]["verdict"] == "gains"
     write_rows(tmp_path / "graded.jsonl", rows[0], {**rows[1], "gold": [1.0, float("nan"), 0]})
     done = run("eval", "--rewards", "preference/longest", *suite)
@@ -242,6 +274,30 @@ def test_rewardbench_2_and_rm_bench_are_read_as_published(tmp_path: Path, run: R
                                                                      "rejected": ["b"]}]))  # fmt: skip
     wrong = run("eval", "--rewards", "preference/longest", "--suite", 'preference/rm-bench {"path": "rm"}')
     assert (wrong.code, "three styles each, found 1 and 1" in wrong.err) == (2, True)
+
+
+def test_a_limited_run_has_items_of_every_subset(tmp_path: Path, run: Run) -> None:
+    sets = {"Natural": 20, "Adversarial/GPTInst": 10, "Adversarial/Manual": 3}
+    for name, count in sets.items():
+        rows = [{"input": f"{name} {i}", "output_1": "aa", "output_2": "b", "label": 1} for i in range(count)]
+        (tmp_path / "LLMBar" / name).mkdir(parents=True)
+        (tmp_path / "LLMBar" / name / "dataset.json").write_text(json.dumps(rows), encoding="utf-8")
+    sources = ["mmlu-pro-law"] * 9 + ["livebench-math"] * 9 + ["livecodebench"] * 2
+    judged = [{"pair_id": f"p{i}", "source": source, "question": f"q{i}", "response_A": "aa", "response_B": "b",
+               "label": "A>B"} for i, source in enumerate(sources)]  # fmt: skip
+    write_rows(tmp_path / "judgebench" / "dataset=judgebench,response_model=x.jsonl", *judged)
+
+    def counts(suite: str, limit: int) -> dict[str, int]:
+        asked = ("--suite", suite, "--suite-option", f"path={tmp_path}", "--limit", limit, "--json")
+        done = run("eval", "--rewards", "preference/longest", *asked)
+        assert done.code == 0, done.err
+        return {row["metric"]: row["n"] for row in done.json["quality"] if row["value"] is not None}
+
+    found = counts("preference/llmbar:all", 11)
+    assert (found["accuracy"], found["Natural"], found["GPTInst"], found["Manual"]) == (11, 7, 3, 1)
+    found = counts("preference/judgebench", 5)
+    assert (found["accuracy"], found["knowledge"], found["math"], found["code"]) == (5, 2, 2, 1)
+    assert counts("preference/judgebench", 2)["accuracy"] == 2
 
 
 def test_hh_transcripts_part_at_the_assistants_turn(tmp_path: Path) -> None:

@@ -174,7 +174,6 @@ def test_the_tokenizer_out_of_the_gguf_file_reads_digits_one_by_one(tmp_path):
 def test_a_gpu_that_is_not_there_is_told_with_what_to_do(tmp_path, monkeypatch):
     import torch
     from tao_generate_hf import loading
-    from tao_reward_model.trained.options import TrainOptions
     from tao_train_trl import policy
     from tao_train_trl.best_of_n import BestOfN
 
@@ -187,6 +186,4 @@ def test_a_gpu_that_is_not_there_is_told_with_what_to_do(tmp_path, monkeypatch):
     ):
         with pytest.raises(UsageError, match=r"sees no GPU here; use auto or cpu"):
             ask()
-    with pytest.raises(ValueError, match="sees no GPU here"):
-        TrainOptions(device="cuda")
     assert loading.choose_device("auto") == "cpu"

@@ -254,7 +254,13 @@ def test_domains_and_sources_have_lines_of_their_own_in_the_card(bert: Path, tmp
     assert result["problems"] == {"over the cap": 10}
     card = (tmp_path / "rm" / "README.md").read_text(encoding="utf-8")
     assert "| chat |" in card
-    assert "| a | 60 | 2 |" in card
+    of = {s["name"]: s for s in result["sources"]}
+    assert (of["a"]["read"], of["a"]["kept"], of["a"]["per_epoch"]) == (60, 60, 2 * of["a"]["train"])
+    assert (of["b"]["read"], of["b"]["capped"], of["b"]["kept"], of["b"]["per_epoch"]) == (60, 50, 50, of["b"]["train"])
+    assert sum(s["train"] + s["held_out"] for s in of.values()) == 110
+    assert f"| a | 60 | no cap | 60 | {of['a']['train']} | {of['a']['held_out']} | 2 | {2 * of['a']['train']} |" in card
+    assert f"| b | 60 | 50 | 50 | {of['b']['train']} | {of['b']['held_out']} | 1 | {of['b']['train']} |" in card
+    assert f"{result['rows']['per_epoch']} an epoch by the weights" in card
     assert "CC BY 4.0" in card
     assert len(read_rows(tmp_path / "rm" / "data-problems.jsonl")) == 10
 

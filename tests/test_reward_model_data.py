@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from conftest import Run, write_rows
 from tao_reward_model.trained import files, mixture
 from tao_reward_model.trained.near import near_duplicates
@@ -160,6 +161,32 @@ def test_no_prompt_nor_its_near_copy_is_on_both_sides() -> None:
     assert mixture.split(rows, groups, 0.3, 1) == mixture.split(rows, groups, 0.3, 1)
 
 
+def test_a_template_joins_no_prompts_and_near_copies_under_it_stay_together() -> None:
+    template = " ".join(f"instruction{i}" for i in range(40)) + " "
+    long = "my parcel of the third of May came without the green lamp that I had paid for, {} is it?"
+    asked = [f"how do I return item {i * 37}?" for i in range(40)]
+    asked += [long.format(where) for where in ("where", "so where", "but where")]
+    asked += [asked[0].upper() + "!", asked[1]]
+    rows = [
+        parse({"prompt": template + a, "chosen": f"yes {i}", "rejected": f"no {i}"}, "x") for i, a in enumerate(asked)
+    ]
+    groups = mixture.related(rows)
+    assert len(set(groups[:40])) == 40
+    assert set(groups[40:43]) == {40}
+    assert groups[43:] == [0, 1]
+    assert len(mixture.split(rows, groups, 0.2, 0).held_out) == 9
+    bare = [parse({"prompt": template.strip() + end, "chosen": "a", "rejected": "b"}, "x") for end in ("", "!", " no")]
+    assert mixture.related([*rows, *bare])[-3:] == [45, 45, 47]  # nothing beside the template: by equal words
+
+
+def test_a_template_is_one_of_its_source_and_a_few_copies_are_none() -> None:
+    long = "please explain to me in simple words how engines work and why they need so much fuel, case {}"
+    asked = [(long.format(i), "small") for i in range(12)] + [(f"{i * 7} plus {i}?", "big") for i in range(400)]
+    rows = [parse({"prompt": a, "chosen": "yes", "rejected": "no"}, "x", source) for a, source in asked]
+    assert len(set(mixture.related(rows)[:12])) == 12
+    assert len(set(mixture.related(rows[2:])[:10])) == 1  # ten may be copies of each other
+
+
 def test_dialogues_with_the_same_opening_stay_together() -> None:
     def dialogue(i: int, opening: str) -> Ranked:
         turns = [("user", opening), ("assistant", f"well {i}"), ("user", f"and then {i}?")]
@@ -178,6 +205,20 @@ def test_caps_and_weights_are_drawn_by_the_seed() -> None:
     assert problems.counts == {"over the cap": 70}
     assert len(mixture.weighted(rows, {"big": 2}, 0)) == 200
     assert 30 < len(mixture.weighted(rows, {"big": 0.5}, 0)) < 70
+
+
+def test_each_source_says_what_became_of_its_rows(run: Run, tmp_path: Path) -> None:
+    write_rows(tmp_path / "a.jsonl", *(pair(i) for i in range(30)), pair(3), "{broken", {**pair(40), "rejected": ""})
+    write_rows(tmp_path / "b.jsonl", *(pair(i) for i in range(50, 90)))
+    asked = ("--data", "a.jsonl,weight=0.5", "--data", "b.jsonl,cap=20,weight=2", "--skip-invalid")
+    told = run("train-reward", *asked, "--check", "--json").json
+    of = {s["name"]: s for s in told["sources"]}
+    assert [of[name][what] for name in "ab" for what in ("read", "capped", "kept")] == [33, 31, 30, 40, 20, 20]
+    assert 0 < of["a"]["per_epoch"] < of["a"]["train"]
+    assert of["b"]["per_epoch"] == 2 * of["b"]["train"]
+    assert told["rows"]["per_epoch"] == of["a"]["per_epoch"] + of["b"]["per_epoch"]
+    assert told["rows"]["read"] == 73
+    assert "b: read 40, after cap 20, kept 20" in run("train-reward", *asked, "--check").out
 
 
 def test_check_counts_as_json_and_writes_nothing(run: Run, tmp_path: Path) -> None:
@@ -211,6 +252,25 @@ def test_a_prompt_of_an_evaluation_suite_is_refused_or_dropped(run: Run, tmp_pat
     assert left["contamination"]["not_checked"] == ["demo/inbox"]
 
 
+def test_a_suites_template_refuses_nothing_but_what_is_asked_under_it_does(run: Run, tmp_path: Path) -> None:
+    template = " ".join(f"instruction{i}" for i in range(30)) + " "
+    starts = ["what does", "how do I return", "where is"]
+    asked = [f"{starts[i % 3]} item {i * 11}?" for i in range(30)]
+    long = "a parcel of the third of May that came without the green lamp that I had paid for {} times"
+    asked.append(long.format("two"))
+    write_rows(tmp_path / "suite" / "test.jsonl", *({"prompt": template + a} for a in asked))
+    learn = [f"{starts[i % 3]} item {i * 11 + 5}?" for i in range(30)]
+    learn += [asked[4].upper(), "now, " + asked[-1], long.format("three"), "where was item 22?"]
+    rows = [{**pair(i), "prompt": template + a} for i, a in enumerate(learn)]
+    write_rows(tmp_path / "p.jsonl", *rows, {**pair(99), "prompt": asked[-1]}, {**pair(98), "prompt": "instruction9"})
+    against = f"core/jsonl path={tmp_path}/suite"
+    command = ("train-reward", "--data", "p.jsonl", "--check", "--json", "--against", against)
+    refused = run(*command)
+    assert (refused.code, "4 training prompts also occur" in refused.err) == (2, True)
+    assert [f"p.jsonl:{n} ~ core/jsonl:test" in refused.err for n in (31, 32, 33, 34, 35, 36)] == [True] * 3 + [
+        False, True, False]  # fmt: skip
+
+
 def test_malformed_rows_stop_the_command_unless_they_are_to_be_skipped(run: Run, tmp_path: Path) -> None:
     write_rows(tmp_path / "p.jsonl", *(pair(i) for i in range(10)), {"prompt": "x"})
     stopped = run("train-reward", "--data", "p.jsonl", "--out", "rm")
@@ -221,6 +281,28 @@ def test_malformed_rows_stop_the_command_unless_they_are_to_be_skipped(run: Run,
     }
     assert "say what to train on" in run("train-reward", "--out", "rm").err
     assert "--out FOLDER is missing" in run("train-reward", "--data", "p.jsonl").err
+
+
+def test_what_stops_a_training_says_which_row_and_what_to_do(run: Run, tmp_path: Path) -> None:
+    write_rows(tmp_path / "p.jsonl", *(pair(i) for i in range(10)))
+    check = ("train-reward", "--check", "--data")
+    told = run(*check, "p.jsonl", "--loss", "bce").err
+    assert "10 no scale (p.jsonl:1: an order only; this loss needs scores" in told
+    assert "after the path come weight=, cap=, domain=, split=" in run(*check, "p.jsonl,wieght=2").err
+    with pytest.raises(BadRow, match="must be a list of texts, found an empty one"):
+        parse({"prompt": "x", "responses": []}, "")
+    wrong = run("train-reward", "--data", "p.jsonl", "--out", "rm", "--device", "gpu")
+    assert (wrong.code, "'gpu' is not one of" in wrong.err) == (2, True)
+    if not torch.cuda.is_available():
+        refused = run("train-reward", "--data", "p.jsonl", "--out", "rm", "--device", "cuda")
+        assert (refused.code, "torch sees no GPU here" in refused.err) == (2, True)
+
+
+def test_prompts_without_a_users_words_are_compared_by_all_that_is_said() -> None:
+    prompts = [[{"role": "system", "content": f"answer as number {i} of them would"}] for i in range(4)]
+    asked = [*prompts, prompts[1], "?!", "...", "?!"]
+    rows = [parse({"prompt": p, "chosen": "yes", "rejected": "no"}, "x") for p in asked]
+    assert mixture.related(rows) == [0, 1, 2, 3, 1, 5, 6, 5]
 
 
 def test_a_preference_turned_round_is_no_repeat_and_short_repeats_are_found_in_each_cluster() -> None:

@@ -338,7 +338,7 @@ def test_candidates_are_measured_against_their_grades() -> None:
     assert value(found.measures, "accuracy") == pytest.approx(0.5)  # c tells nothing; b: one tie, one wrong
     assert value(found.measures, "top 1") == pytest.approx(0.75)
     assert value(found.measures, "top 1 by chance") == pytest.approx((1 / 3 + 2 / 3) / 2)
-    assert value(found.measures, "kendall tau") == pytest.approx((1 - 0.5) / 2)
+    assert value(found.measures, "kendall tau-b") == pytest.approx((1 - 0.5) / 2)
 
 
 def test_agreement_counts_pairs_ordered_alike_and_leaves_out_failures() -> None:

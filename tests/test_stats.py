@@ -29,6 +29,19 @@ def test_t_quantiles_and_tails_equal_scipys(df):
         assert student.t_two_sided(t, df) == pytest.approx(2 * scipy_stats.t.sf(abs(t), df), rel=1e-8)
 
 
+@pytest.mark.parametrize("levels", [2, 4, 1000])
+def test_kendalls_tau_is_scipys_tau_b_whatever_is_tied(levels):
+    draw = random.Random(levels)
+    for n in (2, 3, 8, 30):
+        for _ in range(20):
+            first, second = ([draw.randrange(levels) for _ in range(n)] for _ in range(2))
+            theirs = float(scipy_stats.kendalltau(first, second, variant="b").statistic)
+            assert stats.kendall_tau_b(first, second) == pytest.approx(0.0 if math.isnan(theirs) else theirs, abs=1e-12)
+    assert stats.kendall_tau_b([1, 1, 1], [1, 2, 3]) == 0.0
+    with pytest.raises(ValueError, match="two values or more"):
+        stats.kendall_tau_b([1], [1])
+
+
 def test_a_paired_delta_equals_scipys_paired_t_test():
     draw = random.Random(1)
     before = [draw.random() for _ in range(57)]

@@ -10,9 +10,9 @@ from typing import Any
 
 import tao_hub
 
-from . import best_of_n, intervals
+from . import intervals
 from .evaluate import Setting, curves, failures, grades, with_grades
-from .items import Item, Judged
+from .items import Item, Judged, spread
 from .probes import LENGTHS, PROBES, at_length, rewordings
 from .scores import Kept, Scorer
 from .sources import load
@@ -58,13 +58,6 @@ def audit(
                  "failures": failures({label: scorer, **({"gold": gold} if gold else {})})}  # fmt: skip
     found["notes"] = _notes(found, items, gold is not None)
     return found
-
-
-def spread(items: Sequence[Item], most: int) -> list[Item]:
-    """At most so many items, evenly over the suite: its subsets lie one after the other."""
-    if len(items) <= most:
-        return list(items)
-    return [items[i * len(items) // most] for i in range(most)]
 
 
 def _many(gold: Sequence[Judged]) -> bool:
@@ -154,7 +147,7 @@ def _length(share: float, rows: Sequence[Judged]) -> dict[str, Any]:
 
 
 def _longer(lengths: Mapping[float, Sequence[Judged]]) -> dict[str, Any] | None:
-    """Kendall's τ of score and length within a prompt, −1 to 1, averaged over prompts: 0 for no preference."""
+    """Kendall's τ-b of score and length within a prompt, −1 to 1, averaged over prompts: 0 for no preference."""
     by_item: dict[str, list[tuple[float, float]]] = {}
     clusters: dict[str, str] = {}
     for share, rows in lengths.items():
@@ -163,7 +156,7 @@ def _longer(lengths: Mapping[float, Sequence[Judged]]) -> dict[str, Any] | None:
                 name = j.item.id.rpartition("/")[0]
                 by_item.setdefault(name, []).append((score, share))
                 clusters[name] = j.item.cluster
-    whole = {name: best_of_n.kendall(*zip(*points)) for name, points in by_item.items() if len(points) > 1}
+    whole = {name: tao_hub.kendall_tau_b(*zip(*points)) for name, points in by_item.items() if len(points) > 1}
     if not whole:
         return None
     d = tao_hub.paired_delta([0.0] * len(whole), list(whole.values()), [clusters[n] for n in whole])
@@ -192,5 +185,6 @@ def _notes(found: Mapping[str, Any], items: Sequence[Item], gold: bool) -> list[
         notes.append(f"{len(items)} prompts are few: the interval says so")
     longer = found["longer_is_better"]
     if longer and longer["low"] > 0:
-        notes.append(f"longer scores higher: τ {longer['tau']:.2f} [{longer['low']:.2f}, {longer['high']:.2f}]")
+        told = f"{longer['tau']:.2f} [{longer['low']:.2f}, {longer['high']:.2f}]"
+        notes.append(f"longer scores higher: Kendall's τ-b {told}")
     return notes

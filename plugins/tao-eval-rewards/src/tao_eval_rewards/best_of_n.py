@@ -90,7 +90,7 @@ def _interval(values: Sequence[float], clusters: Sequence[str]) -> tuple[float, 
 
 
 def measure(judged: Sequence[Judged]) -> Outcome:
-    """How candidates are ordered against their grades (`label`): pairs with different grades, top 1, Kendall's τ.
+    """How candidates are ordered against their grades (`label`): pairs with different grades, top 1, Kendall's τ-b.
 
     Top 1 is the share of prompts whose highest score goes to one of the best grades, ties shared, and `chance` what a
     blind pick would do. Prompts whose grades are all equal tell nothing and are left out; as are those without grades.
@@ -102,12 +102,12 @@ def measure(judged: Sequence[Judged]) -> Outcome:
     credit = {j.item.id: ordered(j.values, j.item.label) for j in scored}
     top = {j.item.id: top_one(j.values, j.item.label) for j in scored}
     chance = {j.item.id: top_one([0.0] * len(j.scores), j.item.label) for j in scored}
-    tau = [kendall(j.values, j.item.label) for j in scored]
+    tau = [tao_hub.kendall_tau_b(j.values, j.item.label) for j in scored]
     measures = [pairwise.over("accuracy", telling, credit), pairwise.over("top 1", telling, top),
                 pairwise.over("top 1 by chance", telling, chance)]  # fmt: skip
     if tau:
         low, high = _interval(tau, [j.item.cluster for j in scored])
-        measures.append(Measure("kendall tau", fmean(tau), max(-1, low), min(1, high), len(tau), measures[0].errors))
+        measures.append(Measure("kendall tau-b", fmean(tau), max(-1, low), min(1, high), len(tau), measures[0].errors))
     return Outcome(tuple(measures), credit)
 
 
@@ -121,12 +121,6 @@ def ordered(scores: Sequence[float], grades: Sequence[float]) -> float:
     """The share of pairs with different grades that the scores order alike; a tie is a loss."""
     pairs = _pairs(grades)
     return sum(scores[i] > scores[j] for i, j in pairs) / len(pairs)
-
-
-def kendall(scores: Sequence[float], grades: Sequence[float]) -> float:
-    """Goodman and Kruskal's form of Kendall's τ: (concordant − discordant) over pairs with different grades."""
-    pairs = _pairs(grades)
-    return sum((scores[i] > scores[j]) - (scores[i] < scores[j]) for i, j in pairs) / len(pairs)
 
 
 def top_one(scores: Sequence[float], grades: Sequence[float]) -> float:

@@ -20,12 +20,13 @@ def _shared(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--gold", metavar="REF", help="Reward that grades candidates: the checker to be held against."),
         click.option("-n", "--most", type=click.IntRange(2), help="Best-of-n up to here (default: what most prompts "
                      "have)."),
-        click.option("--limit", type=click.IntRange(1), help="Only so many items."),
+        click.option("--limit", type=click.IntRange(1), help="Only so many items, spread over the subsets."),
         click.option("--timeout", default=300.0, show_default=True, help="Seconds a reward may take for one batch."),
         click.option("--scores", type=click.Path(dir_okay=False, path_type=Path),
                      help="Keep finished scores in this file, and take from it what is there."),
         click.option("--store", type=click.Path(path_type=Path), default=Path("tao-hub.db"), show_default=True,
-                     envvar="TAO_HUB_STORE", help="The workspace that candidates of other suites come from."),
+                     envvar="TAO_HUB_STORE", help="The workspace: candidates of other suites come from it; eval "
+                     "--rewards keeps in it what it measured on."),
         click.option("--json", "as_json", is_flag=True, help="Print JSON."),
     )):  # fmt: skip
         command = option(command)

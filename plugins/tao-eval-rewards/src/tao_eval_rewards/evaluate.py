@@ -15,7 +15,7 @@ from . import best_of_n
 from .agreement import agreement
 from .items import Item, Judged, Measure, Outcome
 from .scores import Kept, Scorer
-from .sources import load
+from .sources import load, remember
 
 BASELINE = "preference/longest"
 
@@ -43,10 +43,10 @@ def evaluate(
 ) -> dict[str, Any]:
     """Measure each reward (label → Ref) on each (suite, split).
 
-    Returns {"boards", "quality", "deltas", "agreement", "best_of_n", "throughput", "failures"}, each a list of rows;
-    shares lie in [0, 1]. Boards rank the rewards on each suite (`tao_hub.board`). Deltas are paired, reward − baseline
-    and later reward − first reward. Raises UsageError for what cannot
-    be read; a reward that fails on an item is an error of that item.
+    Returns {"boards", "quality", "deltas", "agreement", "best_of_n", "throughput", "failures"}, each a list of rows,
+    and "notes"; shares lie in [0, 1]. Boards rank the rewards on each suite (`tao_hub.board`). Deltas are paired,
+    reward − baseline and later reward − first reward. What is measured on is kept in the store (`remember`). Raises
+    UsageError for what cannot be read; a reward that fails on an item is an error of that item.
     """
     kept, progress = Kept(setting.scores), progress or tao_hub.Progress()
     named = {**({BASELINE: tao_hub.Ref(BASELINE)} if setting.baseline else {}), **rewards}
@@ -54,6 +54,7 @@ def evaluate(
     found: dict[str, Any] = {kind: [] for kind in kinds}
     loaded = [(hub.resolve("suite", ref), *load(hub, ref, split, setting.store, setting.limit))
               for ref, split in suites]  # fmt: skip
+    found["notes"] = remember(hub, [(ref, split) for ref, _, split, _ in loaded], setting.store)
     with ExitStack() as stack:
         def scorer(ref: tao_hub.Ref) -> Scorer:
             return stack.enter_context(Scorer(hub, ref, kept, setting.timeout, progress))

@@ -66,6 +66,24 @@ class Outcome:
     credits: Mapping[str, float] = field(default_factory=dict)
 
 
+def spread(items: Sequence[Item], most: int) -> list[Item]:
+    """At most so many items, in their order: of each subset (`category`) its share, evenly over it, and one at least
+    where there is room for all subsets. Files list subsets one after the other, so the first items are of one only."""
+    if len(items) <= most:
+        return list(items)
+    subsets: dict[str, list[int]] = {}
+    for place, item in enumerate(items):
+        subsets.setdefault(item.category, []).append(place)
+    if len(subsets) > most:
+        return [items[i * len(items) // most] for i in range(most)]
+    counts = dict.fromkeys(subsets, 1)
+    for _ in range(most - len(subsets)):  # each further one goes to the subset that is furthest below its share
+        owed = max(subsets, key=lambda name: len(subsets[name]) * most / len(items) - counts[name])
+        counts[owed] += 1
+    kept = [own[i * len(own) // counts[name]] for name, own in subsets.items() for i in range(counts[name])]
+    return [items[place] for place in sorted(kept)]
+
+
 class PreferenceSuite(tao_hub.Suite):
     """A suite that measures rewards: besides prompts it has items, and says what their scores amount to.
 
@@ -78,6 +96,10 @@ class PreferenceSuite(tao_hub.Suite):
     def items(self, split: str) -> Iterator[Item]:
         """The items of a split, lazily. Raises ValueError (file, line, what was found) and FileNotFoundError."""
         raise NotImplementedError
+
+    def seen(self, split: str) -> list[dict[str, Any]]:
+        """Options of the suites that hold what a measurement on this split has seen, paths in them absolute."""
+        return [self.options.model_dump(mode="json")]
 
     def measure(self, judged: Sequence[Judged]) -> Outcome:
         """What the protocol makes of the scores. Raises ValueError where there is no item."""

@@ -24,6 +24,10 @@ class Own(Benchmark):
     def split_of(self, file: Path) -> str:
         return files.stem(file)
 
+    def seen(self, split: str) -> list[dict[str, Any]]:
+        """The split's own files: others of the folder may well be there to be trained on."""
+        return [{"path": str(file.absolute())} for file in self.files()[split]]
+
 
 class Pairs(Own):
     """Rows {"prompt": text or messages, "chosen": text or a list, "rejected": the same, "id"?, "category"?,

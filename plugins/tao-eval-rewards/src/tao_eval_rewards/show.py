@@ -22,6 +22,8 @@ def show_evaluation(found: Mapping[str, Any]) -> None:
         show_curve(curve)
     _table("throughput", ["reward", "responses", "seconds", "per_second"], found["throughput"])
     _table("failures", ["reward", "error", "responses"], found["failures"])
+    for note in found["notes"]:
+        Console().print(f"note: {note}", highlight=False, markup=False)
 
 
 def show_audit(found: Mapping[str, Any]) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import tao_hub
 
-from .items import Item, PreferenceSuite
+from .items import Item, PreferenceSuite, spread
 from .own import Candidates
 
 
@@ -39,9 +40,9 @@ def parse_suite(text: str, options: Mapping[str, Any]) -> tuple[tao_hub.Ref, str
 def load(
     hub: tao_hub.Hub, ref: tao_hub.Ref, split: str, store: Path, limit: int | None
 ) -> tuple[PreferenceSuite, str, list[Item]]:
-    """The suite, the split that was meant and its items (the first `limit`).
+    """The suite, the split that was meant and its items, `limit` of them spread over its subsets (`spread`).
 
-    A suite without items of its own gives the candidates that `store` holds of its prompts, ungraded.
+    A suite without items of its own gives the candidates that `store` holds of its first `limit` prompts, ungraded.
     """
     ref = hub.resolve("suite", ref)
     suite = hub.suite(ref)
@@ -51,7 +52,8 @@ def load(
             raise tao_hub.UsageError(f"suite {ref.name} has no split: see `tao-hub suites show {ref.name}`")
         split = split or next((s for s in ("test", "dev", "all") if s in splits), splits[0])
         if isinstance(suite, PreferenceSuite):
-            items = list(islice(suite.items(split), limit))
+            items = list(suite.items(split))
+            items = items if limit is None else spread(items, limit)
         else:
             items = stored(hub, ref, split, store, limit)
     except (ValueError, OSError) as error:
@@ -63,6 +65,24 @@ def load(
         items = [replace(i, id=f"{i.id}#{n}") for n, i in enumerate(items)]
     own = suite if isinstance(suite, PreferenceSuite) else Candidates(Candidates.Options(path=str(store)))
     return own, split, items
+
+
+def remember(hub: tao_hub.Hub, suites: Sequence[tuple[tao_hub.Ref, str]], store: Path) -> list[str]:
+    """Keep in the workspace what (Ref, split) rewards are measured on, so that `tao-hub train-reward` refuses its
+    prompts. Returns what could not be kept, with the cure."""
+    refs = []
+    for ref, split in suites:
+        suite = hub.suite(ref)
+        seen = suite.seen(split) if isinstance(suite, PreferenceSuite) else [dict(ref.options)]
+        refs += [tao_hub.Ref(ref.name, options) for options in seen]
+    try:
+        with tao_hub.Session(store, hub) as session:
+            tao_hub.mark_measured(session, refs)
+    except (tao_hub.StoreError, OSError) as error:
+        asked = (" ".join([ref.name, *(shlex.quote(f"{k}={v}") for k, v in ref.options.items())]) for ref in refs)
+        against = " ".join(f"--against {shlex.quote(text)}" for text in asked)
+        return [f"train-reward will not know of this measurement ({error}); give it {against}"]
+    return []
 
 
 def stored(hub: tao_hub.Hub, ref: tao_hub.Ref, split: str, store: Path, limit: int | None) -> list[Item]:

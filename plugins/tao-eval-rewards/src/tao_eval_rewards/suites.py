@@ -54,6 +54,10 @@ class Benchmark(PreferenceSuite):
         """The split a file belongs to; "" if it is none of this benchmark's."""
         return "test"
 
+    def seen(self, split: str) -> list[dict[str, Any]]:
+        """The whole benchmark: none of its splits is there to be trained on."""
+        return [{"path": str(self.root().absolute())}]
+
     def splits(self) -> Sequence[str]:
         return tuple(self.files())
 

@@ -32,10 +32,15 @@ def _summary(result: Mapping[str, Any]) -> str:
 
 def _scores(result: Mapping[str, Any]) -> str:
     c = result["contract"]
+    biases = [a["bias"] for a in c["attributes"]] or [c["bias"]]
+    plus = "" if not any(biases) else f" {biases[0]:+.4g}" if len(biases) == 1 else " + bias"
+    logit = f"(logit{plus})" if plus else "logit"
     meant = {
-        "bce": "σ(logit / T) is the probability that the answer is right.",
-        "regression": "The raw logit estimates the rating.",
+        "bce": f"σ({logit} / T) is the probability that the answer is right.",
+        "regression": f"The raw logit{plus} estimates the rating.",
     }.get(c["loss"], "σ((a − b) / T) is the probability that a response with logit a is preferred to one with b.")
+    if plus:
+        meant += " This class's head has no place for a bias, so the logits lack it."
     cut = result["truncation"]
     return (
         f"{_value(c, meant)}\n\nText layout `{c['layout']}`, at most {c['max_length']} tokens; of "
@@ -50,14 +55,16 @@ def _scores(result: Mapping[str, Any]) -> str:
 def _value(c: Mapping[str, Any], meant: str) -> str:
     heads = c["attributes"]
     if not heads:
+        centre = "" if c["loss"] == "bce" else f"; the mean held-out logit is {c['centre']:.4g}"
         return (
-            f"One logit per text, without bounds. {meant} T = {c['temperature']:.4g}, fitted on held-out rows; the "
-            f"mean held-out logit is {c['centre']:.4g}."
+            f"One logit per text, without bounds. {meant} T = {c['temperature']:.4g}, fitted on held-out rows{centre}."
         )
     lines = [f"One logit for each of {len(heads)} attributes, without bounds. {meant} Each has a T of its own.\n"]
-    lines += ["| output | attribute | weight | T | mean held-out logit / T |", "|---" * 5 + "|"]
+    centre = "−bias / T" if c["loss"] == "bce" else "mean held-out logit / T"
+    lines += [f"| output | attribute | weight | T | bias | {centre} |", "|---" * 6 + "|"]
     for i, a in enumerate(heads):
-        lines.append(f"| {i} | {a['name']} | {a['weight']:g} | {a['temperature']:.4g} | {a['centre']:.4g} |")
+        numbers = " | ".join(f"{a[key]:.4g}" for key in ("temperature", "bias", "centre"))
+        lines.append(f"| {i} | {a['name']} | {a['weight']:g} | {numbers} |")
     told = "fitted on held-out comparisons of whole answers" if c["temperature"] != 1 else "since none was fitted"
     lines.append(f"\nThe value is Σ weight · logit / T, divided by {c['temperature']:.4g} ({told}).")
     if c["gate"]:
@@ -123,7 +130,7 @@ def _judged(m: Mapping[str, Any], title: str) -> str:
         told.append(f"Spearman's correlation of score and length: {m['length_correlation']:+.2f}")
     if r := m["ranking"]:
         told.append(f"best of {r['mean_n']:.1f}: {_percent(r['best_of_n'])}, chance {100 * r['chance']:.1f}")
-        told.append(f"Kendall's τ: {r['kendall_tau']:+.2f}")
+        told.append(f"Kendall's τ-b: {r['kendall_tau_b']:+.2f}")
     lines += ["", *(f"- {t[0].upper()}{t[1:]}." for t in told), "", _calibration(m["calibration"])]
     if m["curve"]:
         lines += ["", _curve(m["curve"])]
@@ -159,12 +166,20 @@ def _calibration(c: Mapping[str, Any] | None) -> str:
 
 
 def _data(result: Mapping[str, Any]) -> str:
-    lines = ["| source | rows | weight | digest |", "|---|---|---|---|"]
+    columns = ("source", "read", "after cap", "kept", "trained on", "held out", "weight", "rows per epoch", "digest")
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for s in result["sources"]:
-        lines.append(f"| {s['name']} | {s['rows']} | {s['weight']:g} | `{s['digest']}` |")
+        after = s["capped"] if s["cap"] else "no cap"
+        lines.append(
+            f"| {s['name']} | {s['read']} | {after} | {s['kept']} | {s['train']} | {s['held_out']} | {s['weight']:g} | "
+            f"{s['per_epoch']} | `{s['digest']}` |"
+        )
     left = ", ".join(f"{count} {kind}" for kind, count in result["problems"].items()) or "none"
     rows = result["rows"]
-    lines.append(f"\n{rows['train']} rows trained on, {rows['held_out']} held out, split by prompt. Problems: {left}")
+    lines.append(
+        f"\n{rows['train']} rows trained on, {rows['per_epoch']} an epoch by the weights; {rows['held_out']} held out, "
+        f"each once whatever its weight, split by prompt. Problems: {left}"
+    )
     lines.append("(each is named in `data-problems.jsonl`).\n")
     return "\n".join(lines)
 
@@ -175,7 +190,8 @@ def _contamination(result: Mapping[str, Any]) -> str:
     checked = ", ".join(f"{place} ({n})" for place, n in c["suites"].items()) or "none"
     lines = [
         f"No training or held-out prompt occurs in the {total} prompts of the registered evaluation suites that could "
-        "be read here (equal words, or 13 words in a row in common): "
+        "be read here (equal words, or 13 words in a row in common beside a template that more than a tenth of a "
+        "suite's prompts have): "
         f"{checked}. {c['refused']} rows were left out for that reason."
     ]
     if c["unread"]:

@@ -27,8 +27,9 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.command("train-reward")
-@click.option("--data", multiple=True, metavar="PATH[,weight=W][,cap=N][,domain=NAME]",
-              help="JSONL, JSON or Parquet (also .gz), a folder of them, or a folder saved by `datasets`; repeatable.")
+@click.option("--data", multiple=True, metavar="PATH[,weight=W][,cap=N][,domain=NAME][,split=NAME]",
+              help="JSONL, JSON or Parquet (also .gz), a folder of them, or a folder saved by `datasets` (split: which "
+              "one); repeatable.")
 @click.option("--from-run", multiple=True, metavar="RUN", help="Scored candidates of a run in the store; repeatable.")
 @click.option("--reward", "by", default="", metavar="LABEL", help="With --from-run: whose scores; default: the totals.")
 @click.option("--store", type=click.Path(path_type=Path), default=Path("tao-hub.db"), show_default=True,
@@ -119,7 +120,11 @@ def _tell_counts(counts: dict[str, Any], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(counts, ensure_ascii=False))
         return
-    click.echo(", ".join(f"{key}: {value}" for key, value in counts["rows"].items()))
+    click.echo(", ".join(f"{key.replace('_', ' ')}: {value}" for key, value in counts["rows"].items()))
+    for s in counts["sources"] if len(counts["sources"]) > 1 else []:
+        cap = f", after cap {s['capped']}" if s["cap"] else ""
+        told = f"kept {s['kept']}: {s['train']} to train on, {s['held_out']} held out"
+        click.echo(f"{s['name']}: read {s['read']}{cap}, {told}; weight {s['weight']:g}, so {s['per_epoch']} an epoch")
     for kind, count in counts["problems"].items():
         click.echo(f"  {count} {kind}")
     checked = counts["contamination"]["suites"]

@@ -1,4 +1,7 @@
-"""Which training prompts occur in an evaluation suite: equal words, or 13 words in a row in common."""
+"""Which training prompts occur in an evaluation suite: equal words, or 13 words in a row in common.
+
+A template of the suite does not count: prompts of its training split have it, too.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import Any
 import tao_hub
 from tao_hub import Hub, Ref, UsageError
 
-from .near import grams, words
+from .near import grams, templates, without, words
 from .rows import Problems, Ranked
 
 GRAM = 13  # words (Brown et al. 2020, arXiv 2005.14165, appendix C)
@@ -29,6 +32,50 @@ class Check:
 
     def as_dict(self) -> dict[str, Any]:
         return {"suites": self.suites, "unread": self.unread, "not_checked": self.left_out, "refused": self.refused}
+
+
+@dataclass
+class Known:
+    """Texts of suites to compare with: `whole` ones, and runs of `GRAM` words, each with the place it is from. Of a
+    split with a template (`near.templates`) what stands beside it is compared: `rests`, and runs of their words."""
+
+    whole: dict[tuple[str, ...], str] = field(default_factory=dict)
+    index: dict[int, str] = field(default_factory=dict)
+    templated: list[Templated] = field(default_factory=list)
+
+    def add(self, place: str, texts: Sequence[str]) -> None:
+        common = templates((words(text) for text in texts), GRAM)
+        own = Templated(common)
+        self.templated += [own] if common else []
+        for text in texts:
+            tokens = words(text)
+            self.whole[tokens] = place
+            rest = without(tokens, common, GRAM)
+            if len(rest) < len(tokens):
+                own.rests[rest] = place
+            (own.index if common else self.index).update(dict.fromkeys(grams(rest, GRAM), place))
+
+    def find(self, text: str) -> str | None:
+        """Where the text occurs, None if nowhere."""
+        tokens = words(text)
+        if not tokens or tokens in self.whole:
+            return self.whole[tokens] if tokens else None
+        beside = (part.find(tokens) for part in self.templated)
+        return _first(tokens, self.index) or next(filter(None, beside), None)
+
+
+@dataclass
+class Templated:
+    """One split with a template of the runs `common`: the rests of its texts, and their runs."""
+
+    common: set[int]
+    rests: dict[tuple[str, ...], str] = field(default_factory=dict)
+    index: dict[int, str] = field(default_factory=dict)
+
+    def find(self, tokens: tuple[str, ...]) -> str | None:
+        rest = without(tokens, self.common, GRAM)
+        same = self.rests.get(rest) if rest and len(rest) < len(tokens) else None
+        return same or _first(rest, self.index)
 
 
 def suites_of(hub: Hub, against: Sequence[str], excepted: Sequence[str], used: Sequence[Ref] = ()) -> list[Ref]:
@@ -54,19 +101,15 @@ def check(
     rows: Sequence[Ranked], hub: Hub, refs: Sequence[Ref], excepted: Sequence[str]
 ) -> tuple[Check, dict[int, str]]:
     """The check, and per contaminated row (its place in `rows`) where its prompt occurs."""
-    done = Check(left_out=list(excepted))
-    whole: dict[tuple[str, ...], str] = {}
-    index: dict[int, str] = {}
+    done, known = Check(left_out=list(excepted)), Known()
     for ref in refs:
         try:
             for split, texts in _splits(hub, ref):
                 place = f"{ref.name}:{split}"
-                done.suites[place] = 0
-                for text in texts:
-                    done.suites[place] += 1
-                    tokens = words(text)
-                    whole[tokens] = place
-                    index.update(dict.fromkeys(grams(tokens, GRAM), place))
+                read = list(texts)
+                known.add(place, read)
+                # files of one name in two folders are one place
+                done.suites[place] = done.suites.get(place, 0) + len(read)
         except Exception as error:
             done.unread[ref.name] = f"{type(error).__name__}: {str(error).splitlines()[0][:200]}" if str(error) else (
                 type(error).__name__
@@ -74,9 +117,9 @@ def check(
     done.unread.update({r.name: "no data here" for r in refs if not _seen(r, done)})
     found = {}
     for i, row in enumerate(rows):
-        place = next((p for m in row.prompt if m.role == "user" if (p := _occurs(m.content, whole, index))), None)
-        if place:
-            found[i] = place
+        said = [m for m in row.prompt if m.role == "user"] or row.prompt
+        if where := next(filter(None, (known.find(m.content) for m in said)), None):
+            found[i] = where
     done.refused = len(found)
     return done, found
 
@@ -109,10 +152,5 @@ def _seen(ref: Ref, done: Check) -> bool:
     return ref.name in done.unread or any(place.rsplit(":", 1)[0] == ref.name for place in done.suites)
 
 
-def _occurs(text: str, whole: Mapping[tuple[str, ...], str], index: Mapping[int, str]) -> str | None:
-    tokens = words(text)
-    if not tokens:
-        return None
-    if tokens in whole:
-        return whole[tokens]
+def _first(tokens: Sequence[str], index: Mapping[int, str]) -> str | None:
     return next((place for gram in grams(tokens, GRAM) if (place := index.get(gram))), None)

@@ -49,7 +49,8 @@ def parse_source(text: str) -> Source:
         raise UsageError(f"--data {text!r}: weight and cap must be above 0 (and a weight below 1000)")
     found = Path(path).expanduser()
     if not found.exists():
-        raise UsageError(f"--data {text!r}: there is no {path}")
+        keys = f"; after the path come {', '.join(f'{key}=' for key in KEYS)}" if "=" in path else ""
+        raise UsageError(f"--data {text!r}: there is no {path}{keys}")
     return Source(found, weight, cap, options.get("domain", ""), options.get("split", ""))
 
 

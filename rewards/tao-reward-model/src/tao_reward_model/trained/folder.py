@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -18,16 +19,22 @@ INCIDENTAL = ("README.md", "data-problems.jsonl", "metrics.json", "calibration.s
 
 
 class Attribute(tao_hub.Options):
-    """One head of several: what it weighs in the value; its logit divided by `temperature` is its score."""
+    """One head of several: what it weighs in the value; its logit divided by `temperature` is its score. `bias` as of
+    the contract."""
 
     name: str
     weight: float = 1.0
     temperature: float = 1.0
     centre: float = 0.0
+    bias: float = 0.0
 
 
 class Contract(tao_hub.Options):
-    """How a folder's scores are made. A folder without it gets what its tokenizer and model say."""
+    """How a folder's scores are made. A folder without it gets what its tokenizer and model say.
+
+    `bias` is what a head learnt that has no place for one (stock decoders): logit + bias is the rating, or the log-odds
+    of the verdict. The logits lack it, here as in `transformers`; for verdicts `centre` says it.
+    """
 
     format: int = 1
     layout: str = "segments"
@@ -40,6 +47,14 @@ class Contract(tao_hub.Options):
     base: str = ""
     attributes: list[Attribute] = []
     gate: bool = False
+    bias: float = 0.0
+
+    def with_biases(self, biases: Sequence[float]) -> Contract:
+        """The contract with a bias for each attribute, or the one of the whole."""
+        if not self.attributes:
+            return self.model_copy(update={"bias": biases[0]})
+        heads = [a.model_copy(update={"bias": bias}) for a, bias in zip(self.attributes, biases)]
+        return self.model_copy(update={"attributes": heads})
 
     def weighted(self, weights: str) -> Contract:
         """The contract with other weights `NAME[=WEIGHT],…` (0 for who is not named) and no gate, "" for its own.
@@ -65,6 +80,9 @@ class Contract(tao_hub.Options):
 
 def write_contract(folder: Path, contract: Contract) -> None:
     told = contract.model_dump(exclude=set() if contract.attributes else {"attributes", "gate"})
+    for part in (told, *told.get("attributes", [])):
+        if not part["bias"]:
+            del part["bias"]
     (folder / CONTRACT).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 
 

@@ -44,25 +44,26 @@ def fit_heads(states: Tensor, items: Sequence[Item], options: TrainOptions) -> t
     all rows; several: each on rows drawn with replacement (bagging, Breiman 1996), since a convex problem has one
     answer whatever its seed.
 
-    Minimises loss + l2·H/(2n)·‖w‖² over states scaled to unit variance.
+    Minimises loss + l2·H/(2n)·‖w‖² over states that are moved to mean 0 and scaled to unit variance. (The mean is the
+    bias's to say: left in, it makes the problem so ill-conditioned that L-BFGS stops before the bias has moved.)
     """
     starts = torch.tensor([0, *(len(i.tokens) for i in items)]).cumsum(0)
     draw = torch.Generator().manual_seed(options.seed)
     weights, biases = [], []
-    scale = states.std(0).mean().clamp(min=1e-6)
+    mean, scale = states.mean(0), states.std(0).mean().clamp(min=1e-6)
     for _ in range(options.ensemble):
         rows = torch.arange(len(items))
         if options.ensemble > 1:
             rows = torch.randint(len(items), (len(items),), generator=draw)
         places = torch.cat([torch.arange(starts[i], starts[i + 1]) for i in rows.tolist()])
-        drawn = states[places] / scale
+        drawn = (states[places] - mean) / scale
         heads = {h["head"]: h for h in taught([items[i] for i in rows.tolist()], options.margin)}
         if missing := sorted(set(range(len(items[0].targets))) - set(heads)):
             name = [*options.heads][missing[0]]
             raise UsageError(f"no row of {name!r} was drawn for a member: give more, or lower --ensemble")
         fitted = [_fit_one(drawn[heads[i]["places"]], heads[i]["groups"], options) for i in sorted(heads)]
         weights.append(torch.stack([weight for weight, _ in fitted]) / scale)
-        biases.append(torch.stack([bias for _, bias in fitted]))
+        biases.append(torch.stack([bias for _, bias in fitted]) - weights[-1] @ mean)
     return torch.stack(weights), torch.stack(biases)
 
 
@@ -84,15 +85,19 @@ def _fit_one(states: Tensor, groups: dict[str, Tensor], options: TrainOptions) -
     return weight.detach(), bias.detach()
 
 
-def put(model: Any, weights: Tensor, biases: Tensor) -> dict[str, Tensor]:
-    """Give the model the mean of the members' heads; returns what `heads.safetensors` holds, (k·A, H) and (k·A,).
+def put(model: Any, weights: Tensor, biases: Tensor) -> tuple[dict[str, Tensor], list[float]]:
+    """Give the model the mean of the members' heads; returns what `heads.safetensors` holds, (k·A, H) and (k·A,), and
+    for each attribute the bias that the model has no place for.
 
-    A head without a bias (decoders) keeps none: only differences of its scores mean something then.
+    A stock decoder's head has no bias. Then the members' mean one is left to the contract, so that the folder gives the
+    same logits in `transformers` and here, and the members keep what they differ from it by.
     """
     head, _ = head_of(model)
+    mean = biases.mean(0)
     with torch.no_grad():
         head.weight.copy_(weights.mean(0))
         if head.bias is not None:
-            head.bias.copy_(biases.mean(0))
-    heads = {"weight": weights.flatten(0, 1).contiguous()}
-    return heads if head.bias is None else {**heads, "bias": biases.flatten()}
+            head.bias.copy_(mean)
+    own = biases if head.bias is not None else biases - mean
+    heads = {"weight": weights.flatten(0, 1).contiguous(), "bias": own.flatten()}
+    return heads, [0.0] * len(mean) if head.bias is not None else mean.tolist()

@@ -41,8 +41,7 @@ def measured(ready: Prepared, options: TrainOptions, made: Path, progress: Progr
         gate = _gate(ready, scorer, heads, options, made)
         weights = gate.weights(scorer.states([tuple(prompt) for prompt, _ in texts]))
         values = (scores * weights).sum(1)
-    metrics = _head(ready, "", values, loss)
-    temperature, centre = _scale(metrics, values, loss)
+    metrics, temperature, centre = _head(ready, "", values, loss, 0.0 if heads else scorer.contract.bias)
     if heads:
         if options.gate:
             metrics["gate"] = _against(ready, values, fixed, heads, weights)
@@ -57,20 +56,13 @@ def measured(ready: Prepared, options: TrainOptions, made: Path, progress: Progr
     return {"metrics": metrics, "contract": contract.model_dump()}
 
 
-def _scale(metrics: dict[str, Any], values: np.ndarray, loss: str) -> tuple[float, float]:
-    """(temperature, centre) of logits; the centre of verdicts is 0, where the probability is one half."""
-    found = metrics["calibration"]
-    return found["temperature"] if found else 1.0, 0.0 if loss == "bce" else float(values.mean())
-
-
 def _calibrated(
     ready: Prepared, heads: Sequence[folder.Attribute], logits: np.ndarray, loss: str
 ) -> tuple[list[folder.Attribute], dict[str, Any]]:
     """The attributes with temperature and centre, and the metrics of each; `logits` (N, A)."""
     made, metrics = [], {}
     for head, own in zip(heads, logits.T):
-        metrics[head.name] = _head(ready, head.name, own, loss)
-        temperature, centre = _scale(metrics[head.name], own, loss)
+        metrics[head.name], temperature, centre = _head(ready, head.name, own, loss, head.bias)
         made.append(head.model_copy(update={"temperature": temperature, "centre": centre / temperature}))
     return made, metrics
 
@@ -111,15 +103,20 @@ def _judged(ready: Prepared, name: str, values: np.ndarray) -> list[measure.Judg
     return judged
 
 
-def _head(ready: Prepared, name: str, values: np.ndarray, loss: str) -> dict[str, Any]:
-    """Metrics of one value per held-out response, on the rows that rate the attribute ("": the whole)."""
-    judged = _judged(ready, name, values)
+def _head(
+    ready: Prepared, name: str, values: np.ndarray, loss: str, bias: float
+) -> tuple[dict[str, Any], float, float]:
+    """(metrics, temperature, centre) of one logit per held-out response, on the rows that rate the attribute ("": the
+    whole). The centre of verdicts is where the probability is one half, that of comparisons the mean logit."""
+    judged = _judged(ready, name, values + bias)
     train = [_seen(row, name) for row in ready.split.train if name in row.orders]
     pairs = measure.pairs_of(judged)
     words = word_gaps(train, [j.row for j in judged])
     metrics = _metrics(judged, pairs, measure.length_signs(train), {} if words is None else {"words": words})
-    metrics["calibration"] = measure.calibrate(judged, pairs, loss) if judged else None
-    return metrics
+    found = measure.calibrate(judged, pairs, loss) if judged else None
+    metrics["calibration"] = found
+    centre = 0.0 - bias if loss == "bce" else float(values.mean())
+    return metrics, found["temperature"] if found else 1.0, centre
 
 
 def _seen(row: Ranked, name: str) -> Ranked:

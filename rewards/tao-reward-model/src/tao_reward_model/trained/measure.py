@@ -115,8 +115,6 @@ def _rule(pairs: Pairs, sign: np.ndarray) -> str:
 def ranking(judged: Sequence[Judged]) -> dict[str, Any] | None:
     """Best-of-n (is the top-scored response one of the best? beside chance) and Kendall's τ-b, where there are three
     or more responses; None where no row has them."""
-    from scipy.stats import kendalltau
-
     lists = [j for j in judged if len(j.values) > 2 and j.row.pairs]
     if not lists:
         return None
@@ -126,12 +124,11 @@ def ranking(judged: Sequence[Judged]) -> dict[str, Any] | None:
         first = [good for good, value in zip(best, j.values) if value == max(j.values)]
         top.append(sum(first) / len(first))  # of equals any may be picked
         chance.append(sum(best) / len(best))
-        tau = kendalltau(j.values, j.row.scores).statistic
-        taus.append(0.0 if np.isnan(tau) else float(tau))
+        taus.append(tao_hub.kendall_tau_b(j.values, j.row.scores))
     clusters = np.array([j.cluster for j in lists])
     return {
         "best_of_n": share(np.array(top), clusters), "chance": float(np.mean(chance)),
-        "mean_n": float(np.mean([len(j.values) for j in lists])), "kendall_tau": float(np.mean(taus)),
+        "mean_n": float(np.mean([len(j.values) for j in lists])), "kendall_tau_b": float(np.mean(taus)),
     }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from tao_hub import UsageError
 
-from .near import clusters, near_duplicates, words
+from .near import clusters, near_duplicates, templates, without, words
 from .rows import Problems, Ranked
 
 NEAR = 0.6  # similarity of prompts from which they are on one side, as in the core's check of tuning prompts
@@ -79,8 +79,13 @@ def consistent(rows: Sequence[Ranked], problems: Problems) -> list[Ranked]:
 
 
 def related(rows: Sequence[Ranked]) -> list[int]:
-    """A cluster per row: equal or nearly equal prompts, and dialogues with the same opening of five words or more."""
+    """A cluster per row: equal or nearly equal prompts, and dialogues with the same opening of five words or more.
+
+    What a template says does not count (`near.templates`, by source): 40 words of instruction that a tenth of a
+    source's prompts begin with make no two questions alike. Two prompts of the same words are always in one cluster.
+    """
     keys: dict[str, int] = {}
+    said: dict[tuple[str, ...], int] = {}
     openings: dict[tuple[str, ...], int] = {}
     links = []
     for i, row in enumerate(rows):
@@ -88,9 +93,21 @@ def related(rows: Sequence[Ranked]) -> list[int]:
         opening = words(next((m.content for m in row.prompt if m.role == "user"), ""))
         if len(opening) >= OPENING:
             links.append((i, openings.setdefault(opening, i)))
-    firsts = sorted(set(keys.values()))
-    near = near_duplicates([rows[i].asked for i in firsts], NEAR)
+    tokens = {i: words(rows[i].asked) for i in sorted(set(keys.values()))}
+    links += [(i, said.setdefault(text or (rows[i].asked,), i)) for i, text in tokens.items()]  # "?!" has no words
+    own = _beside_templates(rows, {i: tokens[i] for i in said.values()})
+    firsts = [i for i, text in own.items() if text]
+    near = near_duplicates([" ".join(own[i]) for i in firsts], NEAR)
     return clusters(len(rows), [*links, *((firsts[i], firsts[j]) for i, j in near)])
+
+
+def _beside_templates(rows: Sequence[Ranked], tokens: Mapping[int, tuple[str, ...]]) -> dict[int, tuple[str, ...]]:
+    """The words of prompts, by their row's place, without those of any source's template."""
+    sources: dict[str, list[tuple[str, ...]]] = defaultdict(list)
+    for i, text in tokens.items():
+        sources[rows[i].source].append(text)
+    common = set().union(*map(templates, sources.values()))
+    return {i: without(text, common) for i, text in tokens.items()}
 
 
 def without_near_duplicates(

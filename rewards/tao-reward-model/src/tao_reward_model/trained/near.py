@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 import zlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence, Set
 
 import numpy as np
 
 GRAM = 5  # words per shingle
 BANDS, ROWS = 32, 3  # texts of similarity 0.6 meet in a band with probability 0.9996, of 0.2 with 0.23
 MEETINGS = 20  # texts of a full bucket that one is compared with
+COMMON = 10  # texts that may share a passage as copies of each other (GPT-3's limit: Brown et al. 2020, appendix C) …
+SHARE = 0.1  # … or so many of all: one family is then smaller than the held-out side, by default 0.15 of the rows
 _WORD = re.compile(r"\w+")
 _PRIME = (1 << 31) - 1
 
@@ -24,6 +26,23 @@ def words(text: str) -> tuple[str, ...]:
 def grams(tokens: Sequence[str], size: int) -> list[int]:
     """Hashes (CRC-32) of all runs of `size` words, in order."""
     return [zlib.crc32(" ".join(tokens[i : i + size]).encode()) for i in range(len(tokens) - size + 1)]
+
+
+def templates(texts: Iterable[Sequence[str]], size: int = GRAM) -> set[int]:
+    """Hashes of the runs of `size` words that belong to a template: more than `COMMON` of the texts (each a sequence of
+    words) have them, and more than `SHARE` of all. Copies of a text lie below that, a common instruction above."""
+    found = [np.unique(np.array(grams(text, size), dtype=np.uint32)) for text in texts]
+    values, counts = np.unique(np.concatenate([np.empty(0, dtype=np.uint32), *found]), return_counts=True)
+    return set(values[counts > max(COMMON, SHARE * len(found))].tolist())
+
+
+def without(tokens: Sequence[str], common: Set[int], size: int = GRAM) -> tuple[str, ...]:
+    """The words that are in no run of `common`: what a text says beside its template."""
+    hidden = bytearray(len(tokens))
+    for i, gram in enumerate(grams(tokens, size) if common else ()):
+        if gram in common:
+            hidden[i : i + size] = b"\1" * size
+    return tuple(token for token, shared in zip(tokens, hidden) if not shared)
 
 
 def near_duplicates(texts: Sequence[str], near: float = 0.8) -> list[tuple[int, int]]:

@@ -53,8 +53,6 @@ class TrainOptions(tao_hub.Options):
             raise ValueError("frozen and lora_rank exclude each other: a frozen body has no adapters")
         if self.batch_size % self.accumulate:
             raise ValueError(f"batch_size {self.batch_size} is no multiple of accumulate {self.accumulate}")
-        if self.device == "cuda" and not self.on_gpu:
-            raise ValueError("device cuda: torch sees no GPU here; use auto or cpu")
         weights = weighed(self.attributes)
         if self.gate and (len(weights) < 2 or min(weights.values()) < 0):
             raise ValueError("a gate shares out 1 among two attributes or more: name them, none with a negative weight")

@@ -42,7 +42,7 @@ def recycled(store: Path, run: str, by: str, hub: Hub, problems: Problems) -> Lo
         for group, kept in prompts.values() if kept
     ]  # fmt: skip
     digest = tao_hub.digest([[r.key, list(r.responses), list(r.scores)] for r in rows])
-    return Loaded(name, rows, digest)
+    return Loaded(name, rows, digest, len(prompts))
 
 
 def _unusable(candidate: Candidate, score: Score | None) -> str:

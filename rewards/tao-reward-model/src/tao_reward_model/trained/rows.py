@@ -57,8 +57,9 @@ class Ranked:
 
     @property
     def asked(self) -> str:
-        """What the users said, for comparing prompts."""
-        return "\n".join(m.content for m in self.prompt if m.role == "user")
+        """What the users said (all messages where they said nothing), for comparing prompts."""
+        said = [m.content for m in self.prompt if m.role == "user" and m.content.strip()]
+        return "\n".join(said or [m.content for m in self.prompt])
 
     @property
     def pairs(self) -> list[tuple[int, int]]:
@@ -152,7 +153,8 @@ def _listed(row: Mapping[str, Any]) -> Ranked:
     if row.get("prompt") is None:
         raise BadRow("missing field", f"'prompt' is missing; found {sorted(map(str, row))}")
     if not isinstance(row["responses"], Sequence) or isinstance(row["responses"], str) or not row["responses"]:
-        raise BadRow("wrong type", f"'responses' must be a list of texts, found {type(row['responses']).__name__}")
+        found = "an empty one" if row["responses"] == [] else type(row["responses"]).__name__
+        raise BadRow("wrong type", f"'responses' must be a list of texts, found {found}")
     responses = tuple(_response(r, "responses") for r in row["responses"])
     graded, whole, named = row.get("scores") is not None, None, _attributes(row.get("attributes"), len(responses))
     if graded:

@@ -10,7 +10,7 @@ from typing import Any
 
 from tao_hub import Hub, Progress, UsageError, digest
 
-from . import folder, mixture, processes, registry
+from . import folder, processes, registry
 from .card import card
 from .held_out import measured
 from .options import TrainOptions
@@ -34,6 +34,8 @@ def train(
     """
     progress = progress or Progress()
     processes.check(options.frozen, options.batch_size, options.accumulate)
+    if options.device == "cuda" and not options.on_gpu:
+        raise UsageError("--device cuda: torch sees no GPU here; take --device cpu, or a torch that is built for CUDA")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} is there already; give a new folder: what it scored is kept under its content")
     if name:
@@ -108,12 +110,7 @@ def _build(ready: Prepared, options: TrainOptions, made: Path, work: Path, progr
         layout=kind, max_length=layout.max_length, loss=options.loss, base=options.base,
         attributes=[folder.Attribute(name=name, weight=weight) for name, weight in options.heads.items()],
     )  # fmt: skip
-    weights = {s.name: s.weight for s in ready.sources}
-    heads = [row for row in ready.split.train if row.attributes or not names]  # the others teach the gate alone
-    rows = mixture.weighted(heads, weights, options.seed)
-    if not rows:
-        raise UsageError("the weights leave no training rows: raise them")
-    items, truncation = _encoded(rows, layout, tokenizer, options)
+    items, truncation = _encoded(ready.epoch, layout, tokenizer, options)
     if options.frozen:
         contract, losses = _frozen(model, items, options, made, contract, progress), []
     else:
@@ -196,7 +193,9 @@ def _frozen(
     texts = [(t, number) for number, item in enumerate(items) for t in item.tokens]
     states = features(model, [t for t, _ in texts], progress.advance, [number for _, number in texts])
     progress.finish()
-    heads = put(model, *fit_heads(states, items, options))
+    heads, left = put(model, *fit_heads(states, items, options))
+    if options.pointwise:  # of comparisons only differences mean something
+        contract = contract.with_biases(left)
     with quiet():
         model.save_pretrained(made)
     if options.ensemble > 1:
