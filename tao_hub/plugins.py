@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pluggy
 
+from .blame import guard
 from .errors import PluginError, UsageError
 from .hookspecs import GROUP, KINDS, Hooks
 from .types import Ref
@@ -201,7 +202,8 @@ class Hub:
         return Ref(entry.name, {**brought, **ref.options})
 
     def build(self, kind: str, ref: Ref) -> Component:
-        """Import the class, validate the options, construct. Raises PluginError or UsageError, naming the plugin."""
+        """Import the class, validate the options, construct. Raises PluginError or UsageError, naming the plugin; so do
+        the component's methods from then on (see `blame`)."""
         entry = self.find(kind, ref.name)
         cls = entry.load()
         options = self._options(entry, cls, ref.options)
@@ -212,6 +214,7 @@ class Hub:
         except Exception as error:
             found = f"{type(error).__name__}: {error}"
             raise PluginError(f"{kind} {entry.name!r} of {entry.plugin.label}: {found}") from error
+        guard(component, entry)
         return component
 
     def _options(self, entry: Entry, cls: type[Component], given: Mapping[str, Any]) -> Any:
