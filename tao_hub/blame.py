@@ -36,6 +36,8 @@ GIVES_SEVERAL = {
     "splits": str, "texts": str, "prompts": Prompt, "variants": Prompt, "proposals": Prompt, "combine": Candidate,
 }  # fmt: skip
 
+GUARDED = "__tao_hub_guarded__"
+WHO = "__tao_hub_who__"  # where a component keeps it: a name that no plugin uses itself
 _inside: ContextVar[tuple[int, ...]] = ContextVar("inside", default=())  # components whose methods run now
 
 
@@ -49,9 +51,9 @@ def guard(component: Component, entry: Entry) -> None:
     for name in (*METHODS[entry.kind], "close"):
         owner = next(c for c in cls.__mro__ if name in vars(c))
         own = vars(owner)[name]
-        if isinstance(own, FunctionType) and not hasattr(own, "guarded"):  # in place: `super()` and `is` go on to work
+        if isinstance(own, FunctionType) and not hasattr(own, GUARDED):  # in place: `super()` and `is` go on to work
             setattr(owner, name, _guarded(own, name))
-    component.__dict__["_entry"] = _Who(entry.kind, entry.name, entry.plugin.label, entry.plugin.name)
+    component.__dict__[WHO] = _Who(entry.kind, entry.name, entry.plugin.label, entry.plugin.name)
 
 
 class _Who(NamedTuple):
@@ -76,7 +78,7 @@ class _Who(NamedTuple):
 def _guarded(function: Callable[..., Any], method: str) -> Callable[..., Any]:
     @wraps(function)
     def call(self: Component, *args: Any, **kwargs: Any) -> Any:
-        who = self.__dict__.get("_entry")
+        who = self.__dict__.get(WHO)
         if who is None or id(self) in _inside.get():
             return function(self, *args, **kwargs)
         with _told(self, who, method):
@@ -89,7 +91,7 @@ def _guarded(function: Callable[..., Any], method: str) -> Callable[..., Any]:
                 return [_checked(item, GIVES_SEVERAL[method]) for item in found]
         return _one_by_one(self, who, method, found)
 
-    call.guarded = True  # type: ignore[attr-defined]
+    setattr(call, GUARDED, True)
     return call
 
 

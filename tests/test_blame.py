@@ -53,6 +53,7 @@ FAILING = """
             return [1.0] * len(pairs)
     class Writer(tao_hub.Generator):
         Options, fail, close = Inputs.Options, Inputs.fail, Inputs.close
+        _entry = who = guarded = None  # names of its own
         def policy_digest(self):
             self.fail("policy_digest")
             if self.options.at == "exits":
