@@ -217,6 +217,11 @@ class Hub:
         guard(component, entry)
         return component
 
+    def check_options(self, kind: str, ref: Ref) -> None:
+        """Import the class and validate the options, no more. Raises PluginError or UsageError, naming the plugin."""
+        entry = self.find(kind, ref.name)
+        self._options(entry, entry.load(), ref.options)
+
     def _options(self, entry: Entry, cls: type[Component], given: Mapping[str, Any]) -> Any:
         import pydantic
 
