@@ -21,7 +21,7 @@ CORE = {
     "prompts": ("prompts", "Make new unlabelled inputs: reworded, more of the kind, other values."),
     "tune": ("stages", "Tune a policy in rounds, label-free, from a TOML file."),
     "update": ("stages", "Train on the scored candidates of a round."),
-    "plugins": ("lists", "List plugins: what each registers, what is broken and why."),
+    "plugins": ("plugins", "List plugins: what each registers, what is broken and why; `check` tries it."),
     "engines": ("lists", "List engines: where stages run."),
     "generators": ("lists", "List generators: prompts → candidates."),
     "rewards": ("lists", "List rewards: candidates → scores."),
