@@ -269,12 +269,16 @@ class Hub:
         return cast("Engine", self.build("engine", ref))
 
     def policy(self, text: str | Ref, options: Mapping[str, Any] | None = None) -> Ref:
-        """What `--policy TEXT` means: a generator's name, or a model for the default generator."""
+        """What `--policy TEXT` means: a generator's name, a server's URL, or a model for the default generator.
+
+        As for other components a short name will do, where no file or folder is called so. Raises PluginError for one
+        that two plugins bring, and where the generator that is meant is not installed.
+        """
         if isinstance(text, Ref):
             return self.resolve("generator", text)
         names = {e.name for e in self.entries("generator")}
-        if text in names:
-            return Ref(text, dict(options or {}))
+        if text in names or (text in {e.short for e in self.entries("generator")} and not Path(text).exists()):
+            return Ref(self.find("generator", text).name, dict(options or {}))
         if text.startswith(("http://", "https://")):
             served = [e for e in self.entries("generator") if e.short == "chat"]
             served.sort(key=lambda e: e.name != SERVED)  # another plugin's is taken only where this one is not there

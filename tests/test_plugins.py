@@ -202,6 +202,27 @@ def test_a_short_name_of_two_plugins_is_refused_and_the_qualified_one_resolves(s
     assert blocked.find("reward", "ones").name == "fourth/ones"
 
 
+GENERATOR = GOOD.replace("Reward", "Generator").replace("_rewards", "_generators").replace("ones", "mark")
+
+
+def test_a_policy_may_be_a_generators_short_name_as_of_other_components(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    one, other, echo = site.add("one", GENERATOR), site.add("other", GENERATOR), GENERATOR.replace("mark", "echo")
+    hub = hub_of(one, site.add("third", echo), *installed("hf"))
+    assert hub.policy("mark", {"a": 1}) == Ref("one/mark", {"a": 1})
+    assert hub.policy("echo") == Ref("core/echo")  # the core's short names stay its own
+    assert hub.policy("smollm2") == Ref("hf/causal-lm", {"model": "smollm2"})
+    (tmp_path / "mark").mkdir()
+    assert hub.policy("mark") == Ref("hf/causal-lm", {"model": "mark"})  # a checkpoint's folder
+    (tmp_path / "mark").rmdir()
+    with pytest.raises(PluginError, match=r"generator 'mark' is ambiguous: one/mark \(tao-one 1\.2\) and other/mark"):
+        hub_of(one, other).policy("mark")
+    with pytest.raises(PluginError, match="policy 'elsewhere' needs the generator hf/causal-lm"):
+        hub_of(one).policy("elsewhere")
+
+
 def test_an_unknown_name_lists_the_known_ones(site: Site) -> None:
     with pytest.raises(PluginError, match=r"unknown generator 'nowhere'; known: core/echo"):
         hub_of().generator(Ref("nowhere"))

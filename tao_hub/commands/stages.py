@@ -36,7 +36,7 @@ suite_option = click.option(
     help="Option of the suite, as its folder: path=FOLDER (see `tao-hub suites show NAME`).",
 )  # fmt: skip
 policy_option = click.option(
-    "--policy", default="smollm2", show_default=True, help="Model name, folder, GGUF, hub id or URL."
+    "--policy", default="smollm2", show_default=True, help="Model name, folder, GGUF, hub id, URL or generator."
 )
 policy_options_option = click.option(
     "--policy-option", "policy_pairs", multiple=True, metavar="KEY=VALUE",
