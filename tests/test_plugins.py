@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 import sys
+import textwrap
 from importlib import metadata
 from pathlib import Path
 
@@ -274,6 +275,23 @@ def test_a_plugin_brings_commands_but_takes_no_others_place(site: Site, run: Run
     assert "command 'extra' is taken" in rows["zz-twin"]["error"]
     assert "SystemExit: 9" in rows["zz-exits"]["error"]
     assert "Something extra." in run("--help").out
+
+
+def test_help_tells_the_commands_of_a_plugin_as_its_code_is_now(site: Site, tmp_path: Path) -> None:
+    code = site.path / f"{site.add('extra', 'raise OSError()').module}.py"
+
+    def told(*words: str) -> str:
+        return " ".join(shell(*words, "--help", cwd=tmp_path, path=site.path).out.split())
+
+    assert "extra" not in told()
+    code.write_text(textwrap.dedent(COMMANDS))  # the version is the same, nothing is installed
+    assert "extra Something extra." in told()
+    code.write_text(textwrap.dedent(COMMANDS.replace("Something extra", "Something else")))
+    assert "extra Something else." in told()
+    assert "extra" not in told("--block", "extra")
+    assert "extra Something else." in told()
+    site.add("more", COMMANDS.replace('"extra"', '"more"'))
+    assert "more Something extra." in told()
 
 
 def test_commands_that_repair_work_with_every_plugin_broken(site: Site, tmp_path: Path) -> None:
