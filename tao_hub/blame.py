@@ -65,14 +65,15 @@ class _Who(NamedTuple):
     plugin: str
 
     def failed(self, method: str, error: BaseException) -> PluginError:
-        """What to raise for `error` of a method: who, what, where, and the cure."""
+        """What to raise for `error` of a method: who, what, where, and the cure. What a plugin says about options and
+        data, by a ValueError or an OSError, has its cure in it."""
+        told = f"{self.kind} {self.name!r} of {self.label} failed in `{method}`: {type(error).__name__}: {error}"
+        if isinstance(error, (ValueError, OSError)):
+            return PluginError(told)
         frames = traceback.extract_tb(error.__traceback__)
         where = f" ({frames[-1].filename}:{frames[-1].lineno} in {frames[-1].name})" if frames else ""
         without = "" if self.plugin == "core" else f", or go without it: `tao-hub --block {self.plugin} …`"
-        return PluginError(
-            f"{self.kind} {self.name!r} of {self.label} failed in `{method}`: {type(error).__name__}: {error}{where}. "
-            f"If its options and data are right, tell its authors{without}"
-        )
+        return PluginError(f"{told}{where}. If its options and data are right, tell its authors{without}")
 
 
 def _guarded(function: Callable[..., Any], method: str) -> Callable[..., Any]:

@@ -88,8 +88,7 @@ class Session:
             for opened in self._rewards.values():
                 last.callback(opened.reward.close)
             last.callback(self.free_generator)
-        self._suites.clear()
-        self._rewards.clear()
+            self._suites, self._rewards = {}, {}
 
     def __enter__(self) -> Session:
         return self

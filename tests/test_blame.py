@@ -106,6 +106,15 @@ def test_what_a_plugin_raises_in_any_method_is_told_with_component_distribution_
     assert isinstance(failed.value.__cause__, IndexError)
 
 
+def test_what_a_plugin_says_about_data_is_told_as_it_is(site: Site) -> None:
+    source = FAILING.replace("[].pop()", "raise FileNotFoundError('no data/: fetch it with `make data`')")
+    suite = hub_of(site.add("seam", source)).suite(Ref("seam/inputs", {"at": "splits"}))
+    with pytest.raises(PluginError) as failed:
+        suite.splits()
+    said = "FileNotFoundError: no data/: fetch it with `make data`"
+    assert str(failed.value) == f"suite 'seam/inputs' of tao-seam 1.2 failed in `splits`: {said}"
+
+
 def a_round(tmp_path: Path, hub: tao_hub.Hub, options: dict[str, dict[str, str]]) -> None:
     """A round with all components of FAILING."""
     of = {name: options.get(name, {}) for name in ("inputs", "way", "judge", "writer", "teacher")}
