@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any, cast
@@ -107,6 +107,7 @@ def _built(
             found.notes.append(f"imported, not built: its default options are not enough here ({error})")
             return
         raise
+    first: list[Score] | None = None
     try:
         found.notes.append("built")
         if isinstance(component, Suite):
@@ -114,9 +115,12 @@ def _built(
             if rows is not None:
                 _read(component, found)
         if rows is not None and isinstance(component, Reward):
-            _reward(hub, ref, component, rows, timeout, found)
+            first = _reward(component, rows, timeout, found)
+            content = component.content_digest()
     finally:
         component.close()
+    if rows is not None and first is not None:  # after the first is closed: two may not fit into memory
+        _anew(hub, ref, rows, timeout, first, content, found)
 
 
 def _metric(hub: Hub, suite: Suite, found: Finding) -> None:
@@ -139,36 +143,51 @@ def _read(suite: Suite, found: Finding) -> None:
 # -- what a reward promises --------------------------------------------------------------------------------------------
 
 
-def _reward(hub: Hub, ref: Ref, reward: Reward, rows: Sequence[Row], timeout: float, found: Finding) -> None:
+def _reward(reward: Reward, rows: Sequence[Row], timeout: float, found: Finding) -> list[Score] | None:
+    """The scores of the rows, the same in whatever way they are asked for; None if there are none to expect."""
     if reward.learns:
         found.notes.append("not scored: it learns from a round, so only a plan can use it")
-        return
-    anew = hub.reward(ref)
-    try:
-        for one in (reward, anew):
-            if one.reads_inputs:
-                one.read([row.prompt.without_reference() for row in rows])
-        content = reward.content_digest()
-        _answers(reward, rows, timeout, found)
-        first = _scores(reward, rows, timeout)
-        ways: dict[str, Callable[[], list[Score]]] = {
-            "scored again": lambda: _scores(reward, rows, timeout),
-            "in reverse order": lambda: _scores(reward, rows[::-1], timeout)[::-1],
-            "built anew": lambda: _scores(anew, rows, timeout),
-        }
-        if not isinstance(reward, GroupReward):
-            ways["one by one"] = lambda: [_scores(reward, [row], timeout)[0] for row in rows]
-        for way, scores in ways.items():
-            _compare(way, rows, first, scores(), found)
-        if {content, reward.content_digest(), anew.content_digest()} != {content}:
-            found.wrong.append("`content_digest` changes: a score that is kept would never be found again")
-    finally:
-        anew.close()
+        return None
+    _prepare(reward, rows)
+    content = reward.content_digest()
+    if not _answers(reward, rows, timeout, found):
+        return None
+    first = _scores(reward, rows, timeout)
+    _compare("scored again", rows, first, _scores(reward, rows, timeout), found)
+    _compare("in reverse order", rows, first, _scores(reward, rows[::-1], timeout)[::-1], found)
+    if not isinstance(reward, GroupReward):
+        _compare("one by one", rows, first, [_scores(reward, [row], timeout)[0] for row in rows], found)
+    _same_content(content, reward, found)
     failed = [score.error for score in first if score.error]
     found.notes.append(f"scored {len(first) - len(failed)} of {len(first)}")
     if failed:
         hint = "" if len(failed) < len(first) else "; give rows that it can score (--input FILE.jsonl)"
         found.notes.append(f"first error, kept as one: {failed[0]['type']}: {failed[0]['message']:.200}{hint}")
+    return first
+
+
+def _anew(
+    hub: Hub, ref: Ref, rows: Sequence[Row], timeout: float, first: Sequence[Score], content: str, found: Finding
+) -> None:
+    """A second one of the same options scores the same, and says the same of its content."""
+    reward = hub.reward(ref)
+    try:
+        _prepare(reward, rows)
+        _compare("built anew", rows, first, _scores(reward, rows, timeout), found)
+        _same_content(content, reward, found)
+    finally:
+        reward.close()
+
+
+def _prepare(reward: Reward, rows: Sequence[Row]) -> None:
+    if reward.reads_inputs:
+        reward.read([row.prompt.without_reference() for row in rows])
+
+
+def _same_content(content: str, reward: Reward, found: Finding) -> None:
+    told = "`content_digest` changes: a score that is kept would never be found again"
+    if reward.content_digest() != content and told not in found.wrong:
+        found.wrong.append(told)
 
 
 def _scores(reward: Reward, rows: Sequence[Row], timeout: float) -> list[Score]:
@@ -187,8 +206,11 @@ def _pairs(rows: Sequence[Row]) -> list[tuple[Prompt, Candidate]]:
     return [(row.prompt, Candidate(row.prompt.digest, row.response)) for row in rows]
 
 
-def _answers(reward: Reward, rows: Sequence[Row], timeout: float, found: Finding) -> None:
-    """What the reward itself answers, before the loop makes errors of what is no score. What it raises is no fault."""
+def _answers(reward: Reward, rows: Sequence[Row], timeout: float, found: Finding) -> bool:
+    """What the reward itself answers, before the loop makes errors of what is no score. What it raises is no fault.
+
+    False if it gives no answer in time: then it is not asked again.
+    """
     pairs = [(p if reward.uses_reference else p.without_reference(), c) for p, c in _pairs(rows)]
 
     def call() -> list[Any]:
@@ -202,14 +224,15 @@ def _answers(reward: Reward, rows: Sequence[Row], timeout: float, found: Finding
         answers = cast("list[Any]", limited(call, timeout))
     except TimeoutError as error:
         found.wrong.append(str(error))
-        return
+        return False
     except Exception:
-        return
+        return True
     if len(answers) != asked:
         found.wrong.append(f"gave {len(answers)} scores for {asked} candidates: it must give one each, in order")
     bad = [checked(answer) for answer in answers if not isinstance(answer, Score)]
     told = [score.error["message"] for score in bad if score.error]
     found.wrong += [f"{message} ({len(told)} of {len(answers)} answers)" for message in told[:1]]
+    return True
 
 
 def _compare(way: str, rows: Sequence[Row], first: Sequence[Score], other: Sequence[Score], found: Finding) -> None:
