@@ -47,12 +47,15 @@ def guard(component: Component, entry: Entry) -> None:
     So is an answer of another type than the method is to give. What a component calls of itself stays as it is, so
     that its own handlers work; and so does one that no hub built.
     """
+    from .components import Component as Base
+
     cls = type(component)
     for name in (*METHODS[entry.kind], "close"):
         owner = next(c for c in cls.__mro__ if name in vars(c))
         own = vars(owner)[name]
-        if isinstance(own, FunctionType) and not hasattr(own, GUARDED):  # in place: `super()` and `is` go on to work
-            setattr(owner, name, _guarded(own, name))
+        if isinstance(own, FunctionType) and not hasattr(own, GUARDED):
+            # In place, so that `type(it).follow is Strategy.follow` holds; but not in a class of another library.
+            setattr(owner if issubclass(owner, Base) else cls, name, _guarded(own, name))
     component.__dict__[WHO] = _Who(entry.kind, entry.name, entry.plugin.label, entry.plugin.name)
 
 

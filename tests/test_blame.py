@@ -51,8 +51,12 @@ FAILING = """
             return 7 if self.options.at == "given" else "00"
         def score_batch(self, pairs):
             return [1.0] * len(pairs)
-    class Writer(tao_hub.Generator):
-        Options, fail, close = Inputs.Options, Inputs.fail, Inputs.close
+    class Client:
+        __slots__ = ()
+        def close(self):
+            getattr(self, "fail", print)("close")
+    class Writer(Client, tao_hub.Generator):
+        Options, fail = Inputs.Options, Inputs.fail
         _entry = who = guarded = None  # names of its own
         def policy_digest(self):
             self.fail("policy_digest")
@@ -113,6 +117,14 @@ def test_what_a_plugin_says_about_data_is_told_as_it_is(site: Site) -> None:
         suite.splits()
     said = "FileNotFoundError: no data/: fetch it with `make data`"
     assert str(failed.value) == f"suite 'seam/inputs' of tao-seam 1.2 failed in `splits`: {said}"
+
+
+def test_a_class_that_a_component_has_a_method_from_stays_as_it_is(site: Site) -> None:
+    writer = hub_of(site.add("seam", FAILING)).generator(Ref("seam/writer", {"at": "close"}))
+    client = type(writer).__mro__[1]
+    client().close()
+    with pytest.raises(PluginError, match="failed in `close`"):
+        writer.close()
 
 
 def a_round(tmp_path: Path, hub: tao_hub.Hub, options: dict[str, dict[str, str]]) -> None:
