@@ -21,7 +21,7 @@ CORE = {
     "prompts": ("prompts", "Make new unlabelled inputs: reworded, more of the kind, other values."),
     "tune": ("stages", "Tune a policy in rounds, label-free, from a TOML file."),
     "update": ("stages", "Train on the scored candidates of a round."),
-    "plugins": ("lists", "List plugins: what each registers, what is broken and why."),
+    "plugins": ("plugins", "List plugins: what each registers, what is broken and why; `check` tries it."),
     "engines": ("lists", "List engines: where stages run."),
     "generators": ("lists", "List generators: prompts → candidates."),
     "rewards": ("lists", "List rewards: candidates → scores."),
@@ -82,11 +82,13 @@ class Cli(click.Group):
     def _plugin_helps(self, ctx: click.Context) -> dict[str, str]:
         from .help_cache import read, write
 
-        found = read()
+        blocked = ctx.find_root().params.get("block")  # the cache is of all plugins
+        found = None if blocked else read()
         if found is None:
             self.load_plugins(ctx)
             found = {n: c.get_short_help_str(80) for n, c in self.commands.items()}
-            write(found)
+            if not blocked:
+                write(found, [p.target.partition(":")[0] for p in hub(ctx).plugins])
         return found
 
 
@@ -101,7 +103,9 @@ def hub(ctx: click.Context | None = None) -> Any:
 
 
 @click.group(cls=Cli, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.option("--block", multiple=True, metavar="PLUGIN", help="Leave out a plugin (entry point or distribution).")
+@click.option(  # eager, so that the help that follows it leaves them out, too
+    "--block", multiple=True, is_eager=True, metavar="PLUGIN", help="Leave out a plugin (entry point or distribution)."
+)
 @click.version_option(package_name="tao-hub")
 def cli(block: tuple[str, ...]) -> None:
     """Tune a language model from inputs alone, with pluggable rewards, and see what it gained.

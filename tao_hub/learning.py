@@ -12,7 +12,7 @@ from typing import Any
 
 from .compose import compose
 from .config import Plan, RewardUse
-from .errors import NothingToLearn, TaoHubError
+from .errors import NothingToLearn
 from .history import History
 from .judging import judged_by
 from .session import OpenReward, Policy, Session
@@ -191,10 +191,6 @@ def train(
     try:
         with session.timed("update"):
             after = trainer.update((g for _, g in groups()), origin.ref, out, session.progress)
-    except (KeyboardInterrupt, TaoHubError):
-        raise
-    except Exception as error:
-        raise TaoHubError(f"trainer {trainer_ref.name} failed: {type(error).__name__}: {error}") from error
     finally:
         trainer.close()
     temporary = marker.with_suffix(".tmp")

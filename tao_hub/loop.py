@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .beforehand import try_components
 from .budget import exhausted, fitted, generated_tokens, parse_budget
 from .config import EvalUse, Plan, opened_name
 from .exploring import ways, with_own
 from .guards import check, tuning_slice
 from .history import Eval, History
-from .learning import Drawn, trainer_of, update
+from .learning import Drawn, update
 from .session import Policy, Session
 from .stages import combine, generate, score, score_and_combine
 from .stats import alpha_spent
@@ -103,16 +104,8 @@ def tune(session: Session, plan: Plan, *, run: str = "", command: str = "") -> s
     from .environment import describe, watch
 
     plan = fitted(plan)
+    try_components(session, plan)
     check(session, plan)
-    for number in range(1, min(plan.rounds, 2) + 1):  # from round 2 on it has the options of round 2
-        session.hub.trainer(trainer_of(session, plan, number))  # a wrong option is told now, not after hours of drawing
-    for task in plan.by_task().values():
-        named = [
-            *(use.strategy for use in task.candidates), *(use.strategy for use in task.combine),
-            *(use.strategy for use in task.vary), *(use.strategy for use in task.baselines),
-        ]  # fmt: skip
-        for strategy in named:
-            session.hub.find("strategy", strategy)  # likewise
     name = run or run_name(plan)
     history = History(session.store)
     row = history.begin(name, plan.as_dict(), command, describe(session.hub))

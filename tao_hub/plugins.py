@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pluggy
 
+from .blame import guard
 from .errors import PluginError, UsageError
 from .hookspecs import GROUP, KINDS, Hooks
 from .types import Ref
@@ -201,7 +202,8 @@ class Hub:
         return Ref(entry.name, {**brought, **ref.options})
 
     def build(self, kind: str, ref: Ref) -> Component:
-        """Import the class, validate the options, construct. Raises PluginError or UsageError, naming the plugin."""
+        """Import the class, validate the options, construct. Raises PluginError or UsageError, naming the plugin; so do
+        the component's methods from then on (see `blame`)."""
         entry = self.find(kind, ref.name)
         cls = entry.load()
         options = self._options(entry, cls, ref.options)
@@ -212,7 +214,13 @@ class Hub:
         except Exception as error:
             found = f"{type(error).__name__}: {error}"
             raise PluginError(f"{kind} {entry.name!r} of {entry.plugin.label}: {found}") from error
+        guard(component, entry)
         return component
+
+    def check_options(self, kind: str, ref: Ref) -> None:
+        """Import the class and validate the options, no more. Raises PluginError or UsageError, naming the plugin."""
+        entry = self.find(kind, ref.name)
+        self._options(entry, entry.load(), ref.options)
 
     def _options(self, entry: Entry, cls: type[Component], given: Mapping[str, Any]) -> Any:
         import pydantic
@@ -261,12 +269,16 @@ class Hub:
         return cast("Engine", self.build("engine", ref))
 
     def policy(self, text: str | Ref, options: Mapping[str, Any] | None = None) -> Ref:
-        """What `--policy TEXT` means: a generator's name, or a model for the default generator."""
+        """What `--policy TEXT` means: a generator's name, a server's URL, or a model for the default generator.
+
+        As for other components a short name will do, where no file or folder is called so. Raises PluginError for one
+        that two plugins bring, and where the generator that is meant is not installed.
+        """
         if isinstance(text, Ref):
             return self.resolve("generator", text)
         names = {e.name for e in self.entries("generator")}
-        if text in names:
-            return Ref(text, dict(options or {}))
+        if text in names or (text in {e.short for e in self.entries("generator")} and not Path(text).exists()):
+            return Ref(self.find("generator", text).name, dict(options or {}))
         if text.startswith(("http://", "https://")):
             served = [e for e in self.entries("generator") if e.short == "chat"]
             served.sort(key=lambda e: e.name != SERVED)  # another plugin's is taken only where this one is not there

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .components import Generator, GroupReward, Progress, Reward, Strategy, Suite
-from .errors import NoRound, TaoHubError, UsageError
+from .errors import NoRound, PluginError, UsageError
 from .plugins import Hub
 from .store import Slice, Store
 from .types import Group, Prompt, Ref, Sampling, digest
@@ -83,17 +83,26 @@ class Session:
         self._generator: tuple[str, Generator] | None = None
 
     def close(self) -> None:
-        self.free_generator()
-        for opened in self._rewards.values():
-            opened.reward.close()
-        self._rewards.clear()
-        self.store.close()
+        """Close all that it opened, also where something fails to; then that is raised."""
+        with ExitStack() as last:
+            last.callback(self.store.close)
+            for suite, _ in self._suites.values():
+                last.callback(suite.close)
+            for opened in self._rewards.values():
+                last.callback(opened.reward.close)
+            last.callback(self.free_generator)
+            self._suites, self._rewards = {}, {}
 
     def __enter__(self) -> Session:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            self.close()
+        except PluginError as error:
+            if kind is None:
+                raise
+            self.progress.note(str(error))  # what ended the work is the error to be told
 
     def retries(self, *of: Any) -> bool:
         """Whether what failed of `of` (a stage and its rows) is to be tried again: once, where the session retries."""
@@ -133,11 +142,9 @@ class Session:
         suite, _ = self.suite(ref)
         try:
             yield from read(suite)
-        except TaoHubError:
-            raise
-        except Exception as error:
-            kind = "" if isinstance(error, (ValueError, OSError)) else f"{type(error).__name__}: "
-            raise UsageError(f"suite {ref.name}, split {split!r}: {kind}{error}") from error
+        except (ValueError, OSError) as error:
+            label = self.hub.find("suite", ref.name).plugin.label
+            raise UsageError(f"suite {ref.name} ({label}), split {split!r}: {error}") from error
 
     def policy(self, policy: Ref | str) -> Policy:
         """The policy by content. Raises UsageError or PluginError if it cannot be found."""
@@ -159,8 +166,8 @@ class Session:
     def free_generator(self) -> None:
         """Give back the policy's memory, before training say."""
         if self._generator is not None:
-            self._generator[1].close()
-            self._generator = None
+            (_, generator), self._generator = self._generator, None
+            generator.close()
 
     def strategy(self, ref: Ref, suite: Ref | None = None) -> tuple[Strategy, Ref]:
         """The strategy, and its Ref with the options that the suite brings."""

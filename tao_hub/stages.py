@@ -11,7 +11,7 @@ from typing import Any, cast
 from .components import GroupReward, Strategy
 from .compose import compose
 from .config import Plan, RewardUse
-from .errors import TaoHubError, UsageError
+from .errors import PluginError, TaoHubError, UsageError
 from .scoring import score_group, score_pairs
 from .session import OpenReward, Policy, Session
 from .store import Member, Slice, group_context, response_key
@@ -56,7 +56,7 @@ def generate(
         return member
     session.progress.start(f"generate · {strategy.name}", sum(n - have for have in owed.values()), "candidates")
     for chunk in _chunks(session, parts, owed, asked.steps):
-        jobs = [job for row in chunk for job in _jobs(session, row, member, asked, sampling, again)]
+        jobs = [job for row in chunk for job in _jobs(session, row, member, asked, strategy, sampling, again)]
         if follows(asked):
             _draw_in_turn(session, member, policy, asked, sampling, jobs)
             continue
@@ -85,15 +85,17 @@ def _even(rows: Sequence[int], most: int) -> Iterator[Sequence[int]]:
 
 
 def _jobs(
-    session: Session, row: int, member: Member, asked: Strategy, sampling: Sampling, again: bool = False
+    session: Session, row: int, member: Member, asked: Strategy, way: Ref, sampling: Sampling, again: bool = False
 ) -> Iterator[_Job]:
     have = set() if session.deterministic else session.store.slots(row, member, again)
     slots = [s for s in range(member.n) if s not in have]
     prompt = session.store.prompt(row)
-    variants = asked.variants(prompt, member.n)
+    variants = list(asked.variants(prompt, member.n))
     if len(variants) != member.n * asked.steps:
-        raise ValueError(
-            f"strategy {type(asked).__name__} gave {len(variants)} variants for n={member.n} × {asked.steps} steps"
+        label = session.hub.find("strategy", way.name).plugin.label
+        raise PluginError(
+            f"strategy {way.name!r} of {label} gave {len(variants)} variants where n={member.n} × {asked.steps} steps "
+            "were asked: `variants(prompt, n)` must give n·steps prompts"
         )
     alike = asked.steps == 1 and len(set(variants_key(variants))) == 1 and not follows(asked)
     for group in [tuple(slots)] if alike else [(s,) for s in slots]:

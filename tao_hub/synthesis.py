@@ -56,7 +56,7 @@ def synthesize(session: Session, wanted: Synthesis, out: Path) -> dict[str, Any]
     if wanted.pairs is not None and not _proposes(asked):
         raise UsageError(f"{way.name} makes inputs from inputs: there is nothing to write to {wanted.pairs}")
     known = _known(session, wanted, source)
-    start = asked.proposals(source, _drawn(wanted.n))
+    start = list(asked.proposals(source, _drawn(wanted.n)))
     left: Counter[str] = Counter()
     rows: list[str] = []
     pairs: list[str] = []
@@ -110,7 +110,7 @@ def _made(
 ) -> Iterator[tuple[Prompt, str, str]]:
     """(prompt it was made from, text, why there is none), round by round over all, so that they are used alike."""
     if type(asked).combine is not Strategy.combine:
-        groups = [asked.combine(Group(prompt, ())) for prompt in start]
+        groups = [list(asked.combine(Group(prompt, ()))) for prompt in start]
         for i in range(max(map(len, groups), default=0)):
             yield from ((p, made[i].response, "") for p, made in zip(start, groups) if i < len(made))
         return

@@ -141,7 +141,9 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
 
 def spawn(*args: object, cwd: Path, path: Path | None = None) -> subprocess.Popen[str]:
     """`tao-hub ARGS` as a process of its own, with the folder `path` first on its import path."""
-    environment = {**os.environ, "PYTHONPATH": str(path)} if path else dict(os.environ)
+    environment = dict(os.environ)
+    if path:  # before what is there: a checkout that is tested without being installed, say
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(path), environment.get("PYTHONPATH", "")]))
     # what a shell starts in the background ignores SIGINT, and so would this process
     heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     command = [sys.executable, "-c", f"{heard}; from tao_hub.cli import main; main()", *map(str, args)]

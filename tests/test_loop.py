@@ -16,7 +16,6 @@ from learner import SOURCE, WITH_OPTIONS
 import tao_hub
 from tao_hub import (
     Plan,
-    PluginError,
     Ref,
     Sampling,
     Session,
@@ -153,17 +152,6 @@ def test_options_of_the_trainer_may_be_others_from_round_2_on(site: Site, tmp_pa
     named = plan(data, train=train, rewards=[{**asked.rewards[0].model_dump(), "label": "regex"}])
     assert tao_hub.without(named, "regex").train.later == {"min_parts": {"length.all": 0.2}}
     assert "later" not in plan(data).as_dict()["train"]  # plans from before it was there keep their digest
-
-
-@pytest.mark.parametrize("table", ["options", "later"])
-def test_a_wrong_option_of_the_trainer_is_told_before_anything_is_drawn(
-    site: Site, tmp_path: Path, data: Path, table: str
-) -> None:
-    with Session(tmp_path / "s.db", hub_of(site.add("learner", WITH_OPTIONS))) as session:
-        asked = plan(data, rounds=2, train={"name": "learner/majority", table: {"epoch": 3}})
-        with pytest.raises(UsageError, match="epoch"):
-            tune(session, asked)
-        assert session.store.one("SELECT count(*) FROM candidates") == (0,)
 
 
 COUNTED = """
@@ -564,10 +552,3 @@ def test_a_completion_without_text_is_a_failed_candidate_and_none_vanishes(site:
     assert len(rows) == 6
     assert [row for row in rows if row[1] is None] == [("fine", None, "integer")] * 2
     assert all("text is NoneType" in error for _, error, _ in rows if error)
-
-
-def test_a_strategy_that_is_not_there_is_told_before_anything_is_drawn(site: Site, data: Path, tmp_path: Path) -> None:
-    with Session(tmp_path / "s.db", hub_of(site.add("learner", SOURCE))) as session:
-        with pytest.raises(PluginError, match="asemble"):
-            tune(session, plan(data, combine=[{"strategy": "asemble"}]))
-        assert session.store.one("SELECT count(*) FROM candidates") == (0,)

@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 import sys
+import textwrap
 from importlib import metadata
 from pathlib import Path
 
@@ -202,6 +203,27 @@ def test_a_short_name_of_two_plugins_is_refused_and_the_qualified_one_resolves(s
     assert blocked.find("reward", "ones").name == "fourth/ones"
 
 
+GENERATOR = GOOD.replace("Reward", "Generator").replace("_rewards", "_generators").replace("ones", "mark")
+
+
+def test_a_policy_may_be_a_generators_short_name_as_of_other_components(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    one, other, echo = site.add("one", GENERATOR), site.add("other", GENERATOR), GENERATOR.replace("mark", "echo")
+    hub = hub_of(one, site.add("third", echo), *installed("hf"))
+    assert hub.policy("mark", {"a": 1}) == Ref("one/mark", {"a": 1})
+    assert hub.policy("echo") == Ref("core/echo")  # the core's short names stay its own
+    assert hub.policy("smollm2") == Ref("hf/causal-lm", {"model": "smollm2"})
+    (tmp_path / "mark").mkdir()
+    assert hub.policy("mark") == Ref("hf/causal-lm", {"model": "mark"})  # a checkpoint's folder
+    (tmp_path / "mark").rmdir()
+    with pytest.raises(PluginError, match=r"generator 'mark' is ambiguous: one/mark \(tao-one 1\.2\) and other/mark"):
+        hub_of(one, other).policy("mark")
+    with pytest.raises(PluginError, match="policy 'elsewhere' needs the generator hf/causal-lm"):
+        hub_of(one).policy("elsewhere")
+
+
 def test_an_unknown_name_lists_the_known_ones(site: Site) -> None:
     with pytest.raises(PluginError, match=r"unknown generator 'nowhere'; known: core/echo"):
         hub_of().generator(Ref("nowhere"))
@@ -253,6 +275,23 @@ def test_a_plugin_brings_commands_but_takes_no_others_place(site: Site, run: Run
     assert "command 'extra' is taken" in rows["zz-twin"]["error"]
     assert "SystemExit: 9" in rows["zz-exits"]["error"]
     assert "Something extra." in run("--help").out
+
+
+def test_help_tells_the_commands_of_a_plugin_as_its_code_is_now(site: Site, tmp_path: Path) -> None:
+    code = site.path / f"{site.add('extra', 'raise OSError()').module}.py"
+
+    def told(*words: str) -> str:
+        return " ".join(shell(*words, "--help", cwd=tmp_path, path=site.path).out.split())
+
+    assert "extra" not in told()
+    code.write_text(textwrap.dedent(COMMANDS))  # the version is the same, nothing is installed
+    assert "extra Something extra." in told()
+    code.write_text(textwrap.dedent(COMMANDS.replace("Something extra", "Something else")))
+    assert "extra Something else." in told()
+    assert "extra" not in told("--block", "extra")
+    assert "extra Something else." in told()
+    site.add("more", COMMANDS.replace('"extra"', '"more"'))
+    assert "more Something extra." in told()
 
 
 def test_commands_that_repair_work_with_every_plugin_broken(site: Site, tmp_path: Path) -> None:

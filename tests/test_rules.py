@@ -110,38 +110,6 @@ def test_exact_without_a_reference_is_an_error_not_a_zero() -> None:
     assert found.error is not None
 
 
-SCHEMA = {
-    "type": "object",
-    "properties": {"a": {"type": "integer"}, "b": {"type": "string", "pattern": "^[a-z]*$"}},
-    "required": ["a"],
-    "additionalProperties": False,
-}
-
-
-def test_schema_gives_the_path_of_the_first_error() -> None:
-    schema = build(Schema, schema=SCHEMA)
-    assert value(schema, '{"a": 1, "b": "x"}') == 1
-    wrong = score(schema, '{"a": "1"}')
-    assert wrong.value == 0
-    assert wrong.why.startswith("$.a: ")
-    assert value(schema, '{"a": 1, "c": 1}') == 0
-    assert value(schema, "[]") == 0
-
-
-def test_schema_bounds_the_time_of_its_patterns() -> None:
-    schema = build(Schema, schema={"type": "string", "pattern": r"(a|aa)+$"})
-    found = score(schema, json.dumps("a" * 100 + "!"))
-    assert found.error is not None
-    assert found.error["type"] == "TimeoutError"
-
-
-def test_what_is_no_schema_is_refused_and_nothing_is_fetched() -> None:
-    with pytest.raises(pydantic.ValidationError, match="no JSON schema"):
-        build(Schema, schema={"type": "objekt"})
-    with pytest.raises(Exception, match=r"(?i)unresolvable"):
-        score(build(Schema, schema={"$ref": "http://localhost:9/x.json"}), "1")
-
-
 @pytest.mark.parametrize("text", BAD_JSON)
 def test_an_answer_that_is_not_json_is_a_verdict_of_zero(text: str) -> None:
     for reward in (build(Schema, schema={}), build(Grounded), build(Exact)):
@@ -355,7 +323,7 @@ def test_a_score_never_depends_on_the_order_in_the_batch() -> None:
     rewards = [
         build(Regex, pattern="m"),
         build(Exact),
-        build(Schema, schema=SCHEMA),
+        build(Schema, schema={"type": "object", "properties": {"x": {"type": "integer"}}}),
         build(Length, max=9),
         build(Grounded),
     ]

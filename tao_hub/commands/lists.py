@@ -1,4 +1,4 @@
-"""Commands that list what is installed: plugins and components."""
+"""Commands that list what is installed: the components of each kind."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import click
 
 from ..cli import cli, hub
 from ..errors import UsageError
-from ..hookspecs import KINDS
 from .extend import OpenGroup
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -30,36 +29,6 @@ def table(columns: list[str], rows: list[list[str]]) -> None:
     if not console.is_terminal:
         console.width = 200
     console.print(drawn if rows else "nothing here yet")
-
-
-@click.command("plugins")
-@json_option
-@click.pass_context
-def plugins_command(ctx: click.Context, as_json: bool) -> None:
-    """List plugins: version, distribution, what each registers, what is broken and why."""
-    found = hub(ctx)
-    cli.load_plugins(ctx)  # so that a plugin whose commands fail shows as broken
-    rows = [
-        {
-            "name": p.name, "distribution": p.distribution, "version": p.version, "error": p.error or None,
-            "hint": p.hint or None, "registers": {k: [e.name for e in p.entries if e.kind == k] for k in KINDS
-                                                  if any(e.kind == k for e in p.entries)},
-            "commands": p.commands,
-        }
-        for p in found.plugins
-    ]  # fmt: skip
-    if as_json:
-        click.echo(json.dumps(rows, indent=1))
-        return
-    lines = []
-    for row in rows:
-        short = {k: ", ".join(n.split("/")[1] for n in names) for k, names in row["registers"].items()}
-        brings = "; ".join(f"{KINDS[k]}: {names}" for k, names in short.items())
-        if row["commands"]:
-            brings += f"; commands: {', '.join(row['commands'])}"
-        state = f"BROKEN {row['error']} ({row['hint']})" if row["error"] else brings.removeprefix("; ")
-        lines.append([row["name"], row["distribution"], row["version"], state])
-    table(["plugin", "distribution", "version", "registers"], lines)
 
 
 def _list(kind: str, as_json: bool) -> None:

@@ -36,7 +36,7 @@ suite_option = click.option(
     help="Option of the suite, as its folder: path=FOLDER (see `tao-hub suites show NAME`).",
 )  # fmt: skip
 policy_option = click.option(
-    "--policy", default="smollm2", show_default=True, help="Model name, folder, GGUF, hub id or URL."
+    "--policy", default="smollm2", show_default=True, help="Model name, folder, GGUF, hub id, URL or generator."
 )
 policy_options_option = click.option(
     "--policy-option", "policy_pairs", multiple=True, metavar="KEY=VALUE",
@@ -365,6 +365,7 @@ def _init(path: Path) -> None:
 @json_option
 def update_command(plan: Path, number: int, seed: int | None, store: Path, as_json: bool) -> None:
     """Do one round of CONFIG.toml (what is owed of it) and print the policy it gave."""
+    from ..beforehand import try_components
     from ..environment import describe, watch
     from ..guards import check
     from ..history import History
@@ -372,6 +373,7 @@ def update_command(plan: Path, number: int, seed: int | None, store: Path, as_js
 
     wanted = config.load_plan(plan, {} if seed is None else {"seed": seed})
     with open_session(store, as_json, wanted.timeout, wanted.deterministic) as s:
+        try_components(s, wanted)
         check(s, wanted)
         history = History(s.store)
         run = history.begin(run_name(wanted), wanted.as_dict(), command_line(), describe(s.hub))
