@@ -7,8 +7,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 
 GRAM = 5  # words per shingle
+LONG = 13  # words of a run that tells a template (as of one that tells a copy: Brown et al. 2020, appendix C) …
+COMMON, SHARE = 10, 0.1  # … where more texts than these have it: so many, and this share of all
 NEAR = 0.6  # Jaccard similarity of shingle sets from which two texts count as near-duplicates
 _WORD = re.compile(r"\w+")
+
+Gram = tuple[str, ...]
 
 
 def words(text: str) -> tuple[str, ...]:
@@ -20,21 +24,27 @@ class Known:
     """Texts by id, in which equal or nearly equal ones are found.
 
     Equal: the same words. Near: Jaccard similarity of their sets of 5-word shingles (Broder 1997) of at least `near`;
-    texts shorter than 2·5 words are compared for equality only, since two short requests are easily alike.
+    texts shorter than 2·5 words are compared for equality only, since two short requests are easily alike. What many of
+    the first `items` share, an instruction before each question say, makes none of them alike: it is left out.
     """
 
     def __init__(self, items: Iterable[tuple[str, str]] = (), near: float = NEAR) -> None:
         self.near = near
         self._exact: dict[tuple[str, ...], str] = {}
-        self._index: dict[tuple[str, ...], list[str]] = defaultdict(list)
+        self._index: dict[Gram, list[str]] = defaultdict(list)
         self._sizes: dict[str, int] = {}
-        for name, text in items:
+        first = list(items)
+        self._template = _template(words(text) for _, text in first)
+        for name, text in first:
             self.add(name, text)
 
     def add(self, name: str, text: str) -> None:
         tokens = words(text)
         self._exact[tokens] = name
-        grams = _shingles(tokens)
+        rest = self._beside(tokens)
+        if rest:
+            self._exact.setdefault(rest, name)
+        grams = _shingles(rest)
         self._sizes[name] = len(grams)
         for gram in grams:
             self._index[gram].append(name)
@@ -42,13 +52,21 @@ class Known:
     def find(self, text: str) -> str:
         """The id of a text that equals this one, else of the one nearest to it, "" if none is near."""
         tokens = words(text)
-        if tokens in self._exact:
-            return self._exact[tokens]
-        grams = _shingles(tokens)
+        rest = self._beside(tokens)
+        for same in (tokens, rest or tokens):
+            if same in self._exact:
+                return self._exact[same]
+        grams = _shingles(rest)
         shared = Counter(other for gram in grams for other in self._index.get(gram, ()))
         alike = {other: count / (len(grams) + self._sizes[other] - count) for other, count in shared.items()}
         nearest = max(alike, key=lambda other: alike[other], default="")
         return nearest if nearest and alike[nearest] >= self.near else ""
+
+    def _beside(self, tokens: tuple[str, ...]) -> tuple[str, ...]:
+        """The words that are in no run of the template."""
+        runs = _runs(tokens, LONG) if self._template else []
+        hidden = {at for i, run in enumerate(runs) if run in self._template for at in range(i, i + LONG)}
+        return tuple(token for i, token in enumerate(tokens) if i not in hidden)
 
 
 def find_overlap(
@@ -59,7 +77,19 @@ def find_overlap(
     return {name: other for name, text in tuning if (other := known.find(text))}
 
 
-def _shingles(tokens: tuple[str, ...]) -> set[tuple[str, ...]]:
-    if len(tokens) < 2 * GRAM:
-        return set()
-    return {tokens[i : i + GRAM] for i in range(len(tokens) - GRAM + 1)}
+def _template(texts: Iterable[tuple[str, ...]]) -> set[Gram]:
+    """The runs that so many texts have that they belong to a template."""
+    counts: Counter[Gram] = Counter()
+    total = 0
+    for tokens in texts:
+        counts.update(set(_runs(tokens, LONG)))
+        total += 1
+    return {gram for gram, count in counts.items() if count > max(COMMON, SHARE * total)}
+
+
+def _runs(tokens: tuple[str, ...], size: int = GRAM) -> list[Gram]:
+    return [tokens[i : i + size] for i in range(len(tokens) - size + 1)]
+
+
+def _shingles(tokens: tuple[str, ...]) -> set[Gram]:
+    return set(_runs(tokens)) if len(tokens) >= 2 * GRAM else set()

@@ -179,6 +179,19 @@ def test_a_long_text_that_shares_more_words_does_not_hide_the_one_that_is_near()
     assert find_overlap([("asked", asked)], [("long", long)]) == {}
 
 
+def test_an_instruction_before_every_question_makes_no_two_of_them_alike() -> None:
+    told = "Read the ticket below and say in one word which of our six departments has to answer it today, please. "
+    asked = ["The lamp is broken", "Where is my parcel", "I was billed twice", *(f"{i} lamps" for i in range(20))]
+    held_out = [(f"t{i}", told + text) for i, text in enumerate(asked)]
+    tuning = [("other", told + "The lamp is dim"), ("same", told + "Where is my parcel?"), ("bare", "7 lamps"),
+              ("near", told + "By mistake you billed me twice for one single order of three lamps in March"),
+              ("copy", "By mistake you billed me twice for one single order of three lamps in May")]  # fmt: skip
+    held_out += [("long", told + "By mistake you billed me twice for one single order of three lamps in May")]
+    assert find_overlap(tuning, held_out) == {"same": "t1", "bare": "t10", "near": "long", "copy": "long"}
+    few = held_out[:10]  # of so few texts nobody can say what is a template
+    assert find_overlap(tuning[:1], few) == {"other": "t0"}
+
+
 def overlapping(folder: Path) -> Path:
     more = [{"prompt": "Quite another message"}, {"id": "again", "prompt": "test  0!"}, {"id": "near", "prompt": LONG}]
     exam = {"t0": "Test 0", "t1": f"{LONG}!!", "t2": LONG.replace("Dear", "Dearest")}
