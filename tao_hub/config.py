@@ -146,7 +146,7 @@ class EvalUse(_Table):
     suite: str = ""
     options: dict[str, Any] = pydantic.Field(default_factory=dict)
     split: str
-    limit: int | None = None
+    limit: int | None = pydantic.Field(None, ge=1, description="the first so many items; none: all")
     sealed: bool = False
     label: str = pydantic.Field("", description="what reports call the suite; default: its name")
     max_tokens: int | None = pydantic.Field(None, ge=1, description="longest answer; none: the task's")

@@ -42,7 +42,7 @@ def leaderboard(session: Session, *names: str, labels: Collection[str] | None = 
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for run in runs:
         for e in history.evals(run["id"]):
-            if labels is None or e["label"] in labels:
+            if e["count"] and (labels is None or e["label"] in labels):
                 groups.setdefault((e["suite_row"], e["split"], e["count"]), []).append({**e, "run": run["id"]})
     boards = [same for group in groups.values() for same in _of_same_items(history, group)]
     values = [each for _, each in boards]
@@ -60,13 +60,14 @@ def leaderboard(session: Session, *names: str, labels: Collection[str] | None = 
 def _of_same_items(
     history: History, evals: Sequence[dict[str, Any]]
 ) -> list[tuple[list[dict[str, Any]], dict[str, dict[str, float | None]]]]:
-    """Evals that asked the same prompts in the same places, and each one's values by item. Where files were changed
-    in between, a suite's name stands for other items: these get a board of their own."""
+    """Evals that asked the same prompts in the same places and judged them by the same references, and each one's
+    values by item. Where files were changed in between, a suite's name stands for other items: these get a board of
+    their own."""
     found: dict[tuple[Any, ...], list[tuple[dict[str, Any], dict[str, float | None]]]] = {}
     for e in evals:
         items = history.eval_items(e["id"])
         values = {str(i["position"]): i["value"] for i in items}
-        found.setdefault(tuple(i["prompt"] for i in items), []).append((e, values))
+        found.setdefault(tuple((i["prompt"], i["gold"]) for i in items), []).append((e, values))
     return [([e for e, _ in some], {e["label"]: values for e, values in some}) for some in found.values()]
 
 

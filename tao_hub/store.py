@@ -53,6 +53,7 @@ class Store:
 
     def __init__(self, path: str | Path, write: bool = True) -> None:
         self.path = Path(path)
+        self.write = write
         self._lock: BinaryIO | None = None
         if not write and not self.path.exists():
             raise StoreError(f"no store at {self.path}; `tao-hub quickstart` or `tao-hub tune` makes one (or --store)")
@@ -172,6 +173,11 @@ class Store:
                 gone = "DELETE FROM items WHERE suite = ? AND split = ? AND position >= ?"
                 self.db.execute(gone, [suite, split, count])
         return Slice(suite, split, count)
+
+    def known_items(self, suite: int, split: str, limit: int | None = None) -> Slice:
+        """The part of a split that the store holds, as it was when it was last used; it may hold none."""
+        row = self.one("SELECT count(*) FROM items WHERE suite = ? AND split = ?", [suite, split]) or (0,)
+        return Slice(suite, split, row[0] if limit is None else min(row[0], limit))
 
     def _put_item(self, suite: int, split: str, position: int, prompt: Prompt, key: tuple[str, str, bytes]) -> None:
         asked = "INSERT OR IGNORE INTO prompts (digest, messages) VALUES (?, ?)"

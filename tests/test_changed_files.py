@@ -1,0 +1,103 @@
+"""What a store says of runs when the files they were made from were changed, moved or emptied in between."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+from conftest import Run, Site, write_rows
+from learner import SOURCE
+
+PLAN = """
+suite = "jsonl"
+policy = "core/echo"
+rounds = ROUNDS
+policy_options = { replies = ["yes", "no"] }
+suite_options = { path = "data" }
+train = { name = "learner/majority" }
+
+[[candidates]]
+strategy = "direct"
+n = 4
+
+[[rewards]]
+name = "rules/regex"
+options = { pattern = "yes" }
+
+[[eval]]
+split = "test"
+"""
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    write_rows(tmp_path / "data" / "prompts.jsonl", *({"id": f"p{i}", "prompt": f"Ask {i}?"} for i in range(4)))
+    rows = ({"id": f"t{i}", "prompt": f"Is {i} red?", "reference": "yes"} for i in range(4))
+    write_rows(tmp_path / "data" / "test.jsonl", *rows)
+    return tmp_path / "data"
+
+
+def plan(path: Path, rounds: int) -> Path:
+    path.write_text(PLAN.replace("ROUNDS", str(rounds)), encoding="utf-8")
+    return path
+
+
+def test_a_report_shows_what_was_asked_and_expected_when_it_was_measured(run: Run, tmp_path: Path, data: Path) -> None:
+    measured = run("tune", plan(tmp_path / "p.toml", 0), "--json").json["examples"]
+    assert [(one["prompt"], one["reference"]) for one in measured] == [("Is 0 red?", '"yes"'), ("Is 1 red?", '"yes"')]
+    others = ({"id": f"t{i}", "prompt": f"Is {i} round?", "reference": "no"} for i in range(4))
+    write_rows(data / "test.jsonl", {"id": "t1", "prompt": "Is 1 red?", "reference": "yes"}, *others)
+    assert run("generate", "jsonl:test", "--suite-option", "path=data", "--policy", "core/echo").code == 0
+    first, second = run("report", "--format", "json").json["examples"]
+    assert (first["id"], first["prompt"], first["reference"]) == ("#1", "Is 0 red?", None)  # stands there no more
+    assert (second["id"], second["prompt"], second["reference"]) == ("t1", "Is 1 red?", '"yes"')  # elsewhere, as it was
+    assert [one["answers"] for one in (first, second)] == [one["answers"] for one in measured]
+
+
+def test_policies_that_were_judged_by_other_references_are_not_ranked_together(run: Run, data: Path) -> None:
+    asked = ("eval", "jsonl:test", "--suite-option", "path=data", "--policy", "core/echo")
+    for template in ("yes", "no"):
+        assert run(*asked, "--policy-option", f"template={template}").code == 0
+    corrected = ({"id": f"t{i}", "prompt": f"Is {i} red?", "reference": "no"} for i in range(4))
+    write_rows(data / "test.jsonl", *corrected)
+    assert run(*asked, "--policy-option", "template=perhaps").code == 0
+    boards = run("report", "eval jsonl:test", "--format", "json").json["boards"]
+    told = [{row["label"].partition("=")[2]: row["value"] for row in board["rows"]} for board in boards]
+    assert told == [{"yes": 1.0, "no": 0.0}, {"perhaps": 0.0}]
+    for template in ("yes", "no"):
+        assert run(*asked, "--policy-option", f"template={template}").code == 0
+    (board,) = run("report", "eval jsonl:test", "--format", "json").json["boards"]
+    told = [{row["label"].partition("=")[2]: row["value"] for row in board["rows"]}]
+    assert told == [{"yes": 0.0, "no": 1.0, "perhaps": 0.0}]
+
+
+def test_who_shows_a_run_reads_the_store_alone_and_changes_nothing(
+    site: Site, run: Run, tmp_path: Path, data: Path
+) -> None:
+    site.add("learner", SOURCE)
+    assert run("tune", plan(tmp_path / "p.toml", 1), "--store", "s.db").code == 0
+    shown = run("show", "--store", "s.db", "--prompt", "p1", "--json").json
+    assert shown[0]["candidates"]
+
+    def items() -> list[object]:
+        with sqlite3.connect(tmp_path / "s.db") as db:
+            return db.execute("SELECT * FROM items ORDER BY suite, split, position").fetchall()
+
+    before = items()
+    write_rows(data / "prompts.jsonl", {"id": "p1", "prompt": "Something else?"})
+    assert run("show", "--store", "s.db", "--prompt", "p1", "--json").json == shown
+    shutil.move(data, tmp_path / "elsewhere")
+    assert run("show", "--store", "s.db", "--prompt", "p1", "--json").json == shown
+    assert run("report", "--store", "s.db").code == 0
+    assert items() == before
+
+
+@pytest.mark.parametrize("words", [("generate",), ("eval",), ("eval", "--json"), ("score", "rules/length")])
+def test_a_split_without_prompts_is_told(run: Run, data: Path, words: tuple[str, ...]) -> None:
+    (data / "test.jsonl").write_text("\n\n", encoding="utf-8")
+    policy = () if words[0] == "score" else ("--policy", "core/echo")
+    refused = run(*words, "jsonl:test", "--suite-option", "path=data", *policy)
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.err == "Error: suite jsonl, split 'test': it holds no prompt (an empty file, say)\n"
