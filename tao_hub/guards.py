@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .config import Plan
+from .counts import known_items
 from .errors import LabelLeak, UsageError
 from .overlap import find_overlap
 from .session import Session
@@ -75,8 +76,8 @@ def tuning_slice(session: Session, plan: Plan, check: bool = False) -> Slice:
     _, row = session.suite(plan.suite_ref)
     without = f"{plan.split} without overlap"  # another set of prompts, so it is kept as a split of its own
     if not session.store.write:  # who looks at a run changes nothing of it, whatever became of its files
-        kept_apart = plan.drop_overlap and session.store.known_items(row, without).count
-        return session.store.known_items(row, without if kept_apart else plan.split, plan.prompts)
+        kept_apart = plan.drop_overlap and known_items(session.store, row, without).count
+        return known_items(session.store, row, without if kept_apart else plan.split, plan.prompts)
     if not check and not plan.drop_overlap:
         return session.store.add_items(row, plan.split, session.prompts(plan.suite_ref, plan.split), plan.prompts)
     found = overlap(session, plan)

@@ -174,11 +174,6 @@ class Store:
                 self.db.execute(gone, [suite, split, count])
         return Slice(suite, split, count)
 
-    def known_items(self, suite: int, split: str, limit: int | None = None) -> Slice:
-        """The part of a split that the store holds, as it was when it was last used; it may hold none."""
-        row = self.one("SELECT count(*) FROM items WHERE suite = ? AND split = ?", [suite, split]) or (0,)
-        return Slice(suite, split, row[0] if limit is None else min(row[0], limit))
-
     def _put_item(self, suite: int, split: str, position: int, prompt: Prompt, key: tuple[str, str, bytes]) -> None:
         asked = "INSERT OR IGNORE INTO prompts (digest, messages) VALUES (?, ?)"
         self.db.execute(asked, [key[0], storable(_dump_prompt(prompt))])
@@ -224,14 +219,6 @@ class Store:
         """Whether the member holds any candidate that did not fail."""
         sql = "SELECT 1 FROM candidates WHERE policy = ? AND source = ? AND error IS NULL LIMIT 1"
         return self.one(sql, [member.policy, member.source]) is not None
-
-    def reasons(self, member: Member, most: int = 3) -> dict[str, int]:
-        """Why candidates of a member failed, the most frequent errors first, and how many did so."""
-        sql = (
-            "SELECT error, count(*) FROM candidates WHERE policy = ? AND source = ? AND slot < ? AND error IS NOT NULL "
-            "GROUP BY error ORDER BY 2 DESC, error LIMIT ?"
-        )
-        return dict(self.rows(sql, [member.policy, member.source, member.n, most]))
 
     def add_candidates(self, member: Member, rows: Iterable[tuple[int, Candidate]]) -> None:
         """Write (prompt row id, candidate) in one transaction; a slot that exists keeps what it has, unless that failed

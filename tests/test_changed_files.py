@@ -101,3 +101,19 @@ def test_a_split_without_prompts_is_told(run: Run, data: Path, words: tuple[str,
     refused = run(*words, "jsonl:test", "--suite-option", "path=data", *policy)
     assert (refused.code, refused.out) == (2, "")
     assert refused.err == "Error: suite jsonl, split 'test': it holds no prompt (an empty file, say)\n"
+
+
+def test_generate_and_score_count_what_the_part_that_was_asked_for_has(run: Run, data: Path) -> None:
+    """Not what the policy or the reward has in the whole store."""
+    suite = ("--suite-option", "path=data", "--json")
+    asked = ("--policy", "core/echo", "-n", "2", *suite)
+    assert run("generate", "jsonl:prompts", *asked).json["candidates"] == 8
+    assert run("generate", "jsonl:test", *asked).json["candidates"] == 8
+    first = run("generate", "jsonl:test", *asked, "--limit", "3").json
+    assert (first["prompts"], first["candidates"]) == (3, 6)
+    scored = run("score", "rules/length", "-o", "max=9", "jsonl:prompts", *suite).json["scored"]
+    assert scored == 4  # equal answers share a score
+    assert run("score", "rules/length", "-o", "max=9", "jsonl:test", *suite, "--limit", "3").json["scored"] == 3
+    assert run("score", "rules/exact", "jsonl:test", *suite).json["scored"] == 4
+    write_rows(data / "test.jsonl", *({"id": f"t{i}", "prompt": f"Is {i} red?", "reference": "no"} for i in range(4)))
+    assert run("score", "rules/exact", "jsonl:test", *suite).json["scored"] == 4

@@ -104,6 +104,7 @@ def generate_command(
     limit: int | None, deterministic: bool, retry_errors: bool, store: Path, as_json: bool,
 ) -> None:  # fmt: skip
     """Draw the candidates that SUITE[:SPLIT] is owed."""
+    from ..counts import candidate_counts, reasons
     from ..stages import generate
 
     with open_session(store, as_json, deterministic=deterministic, retry_errors=retry_errors) as s:
@@ -112,14 +113,10 @@ def generate_command(
         sampling = Sampling(temperature, max_tokens, top_p, seed)
         owner = policy_of(s, policy, policy_pairs)
         member = generate(s, part, owner, Ref(strategy, config.parse_options(pairs)), sampling, n, ref)
-        found = s.store.one(
-            "SELECT count(*), sum(error IS NOT NULL), sum(finish_reason = 'length') FROM candidates "
-            "WHERE policy = ? AND source = ? AND slot < ?", [member.policy, member.source, member.n],
-        ) or (0, 0, 0)  # fmt: skip
+        counted = candidate_counts(s.store, part, member)
         result = {
-            "suite": ref.name, "split": split, "prompts": part.count, "policy": owner.digest,
-            "candidates": found[0], "errors": found[1] or 0, "truncated": found[2] or 0,
-            **({"reasons": s.store.reasons(member)} if found[1] else {}),
+            "suite": ref.name, "split": split, "prompts": part.count, "policy": owner.digest, **counted,
+            **({"reasons": reasons(s.store, part, member)} if counted["errors"] else {}),
         }  # fmt: skip
     _tell(result, as_json)
 
@@ -169,14 +166,16 @@ def score_command(
         return
     if not suite:
         raise UsageError("say what to score: SUITE[:SPLIT] of the store, or --input FILE --output FILE")
+    from ..counts import score_counts
     from ..stages import score
 
     with open_session(store, as_json, timeout, retry_errors=retry_errors) as s:
         of, split = split_of(s, suite, suite_pairs)
         part = s.slice(of, split, limit)
-        members = s.store.members(part, policy_of(s, policy, policy_pairs).row if policy else None)
-        opened = score(s, part, members, s.reward(ref, of))
-        result = {"suite": of.name, "split": split, **s.store.score_counts(opened.row)}
+        owner = policy_of(s, policy, policy_pairs).row if policy else None
+        opened = score(s, part, s.store.members(part, owner), s.reward(ref, of))
+        counted = score_counts(s.store, part, opened.row, owner, opened.reward.uses_reference)
+        result = {"suite": of.name, "split": split, **counted}
     _tell(result, as_json)
 
 
