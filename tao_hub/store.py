@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -58,11 +59,14 @@ class Store:
         if not write and not self.path.exists():
             raise StoreError(f"no store at {self.path}; `tao-hub quickstart` or `tao-hub tune` makes one (or --store)")
         if write:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock = take_lock(self.path)
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._lock = take_lock(self.path)
+            except OSError as error:
+                why = f"{error.strerror}: {error.filename}"
+                raise StoreError(f"no store can be written at {self.path} ({why}); choose another --store") from error
         try:
-            connection = sqlite3.connect(self.path, timeout=30, isolation_level=None)
-            self.db: Any = Database(connection)
+            self.db: Any = Database(self._connect())
             self._prepare(write)
         except sqlite3.DatabaseError as error:
             self.close()
@@ -70,6 +74,20 @@ class Store:
         except BaseException:
             self.close()
             raise
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, timeout=30, isolation_level=None)
+        if not self.write:
+            try:
+                connection.execute("SELECT 1 FROM sqlite_master")
+            except sqlite3.OperationalError:  # SQLite writes beside a WAL file even to read it
+                connection.close()
+                wal = Path(f"{self.path}-wal")
+                if os.access(self.path.parent, os.W_OK) or (wal.exists() and wal.stat().st_size):
+                    raise
+                address = f"{self.path.resolve().as_uri()}?immutable=1"  # where nobody can write, nobody does
+                connection = sqlite3.connect(address, uri=True, isolation_level=None)
+        return connection
 
     def _prepare(self, write: bool) -> None:
         self.db.execute("PRAGMA foreign_keys = ON")

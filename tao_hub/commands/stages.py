@@ -249,7 +249,7 @@ def eval_command(
 
 @click.command("tune")
 @click.argument("plan", metavar="CONFIG.toml", type=click.Path(path_type=Path), required=False)
-@click.option("--init", type=click.Path(path_type=Path), help="Write a commented config there and stop.")
+@click.option("--init", type=OutputFile(), help="Write a commented config there and stop.")
 @click.option("--policy", default=None, help="Starting policy (overrides the file).")
 @click.option("--rounds", type=int, default=None)
 @click.option("--seed", type=int, default=None)
@@ -337,7 +337,9 @@ def show_report(data: dict[str, Any], report: Path) -> None:
 
 
 def _require(data: dict[str, Any]) -> None:
-    primary = data.get("primary") or {}
+    primary = data.get("primary")
+    if not primary:
+        raise GateFailed("--require-improvement: no round was measured (rounds = 0, no [[eval]], or no budget for one)")
     found = [
         d for d in data["deltas"]
         if all(d.get(k) == primary.get(k) for k in ("suite", "split", "metric", "before_label", "after_label"))
