@@ -65,6 +65,7 @@ def test_policies_that_were_judged_by_other_references_are_not_ranked_together(r
     assert run(*asked, "--policy-option", "template=perhaps").code == 0
     boards = run("report", "eval jsonl:test", "--format", "json").json["boards"]
     told = [{row["label"].partition("=")[2]: row["value"] for row in board["rows"]} for board in boards]
+    assert [board["split"] for board in boards] == ["test (before its file was changed)", "test"]
     assert told == [{"yes": 1.0, "no": 0.0}, {"perhaps": 0.0}]
     for template in ("yes", "no"):
         assert run(*asked, "--policy-option", f"template={template}").code == 0

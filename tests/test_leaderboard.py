@@ -182,3 +182,23 @@ def test_a_file_that_was_changed_is_another_board(run: Run, data: Path) -> None:
     assert [(b["n"], [row["label"] for row in b["rows"]]) for b in boards] == [
         (N, ["core/echo template=yes"]), (N, ["core/echo template=no"])
     ]  # fmt: skip
+
+
+def test_folders_and_files_are_suites_of_their_own_that_boards_tell_apart(run: Run, tmp_path: Path) -> None:
+    for folder, answer in (("mails", "yes"), ("calls", "no")):
+        rows = ({"id": str(i), "prompt": f"Is {i} one?", "reference": answer} for i in range(4))
+        write_rows(tmp_path / folder / "test.jsonl", *rows)
+    asked = ("--policy", "core/echo", "--policy-option", "template=yes")
+    told = run("eval", "mails:test", "calls/test.jsonl", *asked, "--report", "board.html", "--json").json
+    names = ["jsonl path=mails", "jsonl path=calls/test.jsonl"]
+    assert [(board["suite"], board["rows"][0]["value"]) for board in told["boards"]] == [
+        ("mean of 2 suites", 0.5), (names[0], 1.0), (names[1], 0.0)
+    ]  # fmt: skip
+    assert [row["suite"] for row in told["quality"]] == names
+    assert all(name in (tmp_path / "board.html").read_text(encoding="utf-8") for name in names)
+    assert len(run("eval", "mails", *asked, "--json").json["boards"]) == 1  # no other folder's
+    whole = run("report", "eval jsonl:test", "--format", "json").json
+    assert [board["suite"] for board in whole["boards"][1:]] == names
+    unknown = run("eval", "letters:test", *asked)
+    assert (unknown.code, "unknown suite 'letters'" in unknown.err) == (2, True)
+    assert run("prompts", "synthesize", "mails:test", "-n", "1", *asked[:2], "--output", "more.jsonl").code == 0

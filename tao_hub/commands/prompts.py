@@ -11,7 +11,7 @@ from .. import config
 from ..types import Ref
 from .files import OutputFile
 from .lists import json_option
-from .stages import open_session, option_option, split_of, store_option, suite_option
+from .stages import named_suite, open_session, option_option, split_of, store_option, suite_option
 
 
 @click.group("prompts")
@@ -46,11 +46,9 @@ def synthesize(
     from ..synthesis import synthesize as make
 
     with open_session(store, as_json) as s:
-        name, split = config.parse_suite(suite)
-        ref = Ref(name, config.parse_options(suite_pairs))
-        if split is None and "prompts" in s.suite(ref)[0].splits():
-            split = "prompts"
-        ref, split = split_of(s, f"{name}:{split}" if split else name, suite_pairs)
+        ref, split = named_suite(s, suite, suite_pairs)
+        if split is None:
+            split = "prompts" if "prompts" in s.suite(ref)[0].splits() else split_of(s, suite, suite_pairs)[1]
         way_ref = Ref(way, config.parse_options(pairs))
         wanted = Synthesis(ref, split, way_ref, n, policy, temperature, max_tokens, seed, apart, written_for)
         told = make(s, wanted, out)

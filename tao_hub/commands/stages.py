@@ -12,7 +12,7 @@ import click
 
 from .. import config
 from ..cli import hub
-from ..errors import GateFailed, UsageError
+from ..errors import GateFailed, PluginError, UsageError
 from ..types import Ref, Sampling
 from .extend import OpenCommand
 from .files import OutputFile
@@ -65,15 +65,28 @@ def command_line() -> str:
 
 def split_of(opened: Any, text: str, pairs: Sequence[str] = ()) -> tuple[Ref, str]:
     """SUITE[:SPLIT] with its options; a suite with one split needs none named."""
-    name, split = config.parse_suite(text)
-    ref = Ref(name, config.parse_options(pairs))
+    ref, split = named_suite(opened, text, pairs)
     if split is None:
         splits = list(opened.suite(ref)[0].splits())
         if not splits:
-            raise UsageError(f"suite {name} has no split: its data is not there (see `tao-hub suites show {name}`)")
+            cure = f"its data is not there (see `tao-hub suites show {ref.name}`)"
+            raise UsageError(f"suite {ref.name} has no split: {cure}")
         preferred = [s for s in ("test", "dev") if s in splits]
         split = preferred[0] if preferred else splits[0]
     return ref, split
+
+
+def named_suite(opened: Any, text: str, pairs: Sequence[str] = ()) -> tuple[Ref, str | None]:
+    """SUITE[:SPLIT] as it was written: a suite's name or, where none is called so, a JSONL file or a folder of them."""
+    name, split = config.parse_suite(text)
+    options = config.parse_options(pairs)
+    try:
+        opened.hub.find("suite", name)
+    except PluginError:
+        if not Path(name).exists():
+            raise
+        return Ref("jsonl", {**options, "path": name}), split
+    return Ref(name, options), split
 
 
 def policy_of(opened: Session, text: str, pairs: Sequence[str]) -> Policy:
@@ -199,12 +212,14 @@ def eval_command(
 ) -> None:  # fmt: skip
     """Measure each --policy on each SUITE[:SPLIT] by the suite's own metric, and rank them.
 
+    A SUITE is a name of `tao-hub suites`, or a JSONL file or a folder of them (core/jsonl): `mails:test`.
+
     What was measured before is not measured again, and stays on the leaderboard: `tao-hub report 'eval SUITE:SPLIT'`
     shows all of a workspace.
     """
     from ..environment import describe
     from ..history import History
-    from ..leaderboard import leaderboard
+    from ..leaderboard import leaderboard, told_apart
     from ..loop import compare, evaluate
     from ..report import print_report, render_html
     from ..runs import quality_rows
@@ -216,8 +231,9 @@ def eval_command(
     with open_session(store, as_json, retry_errors=retry_errors) as s:
         history = History(s.store)
         opened = [policy_of(s, policy, policy_pairs) for policy in policies]  # what is wrong with one is told first
-        for text in suites:
-            ref, split = split_of(s, text, suite_pairs)
+        asked = [split_of(s, text, suite_pairs) for text in suites]
+        called = told_apart([ref for ref, _ in asked])
+        for (ref, split), name in zip(asked, called):
             run = history.begin(f"eval {ref.name}:{split}", {}, command_line(), describe(s.hub))
             base = None
             runs[f"eval {ref.name}:{split}"] = None
@@ -228,14 +244,16 @@ def eval_command(
                     s, ref, split, owner, run=run, label=label, strategy=way, max_tokens=max_tokens, limit=limit,
                 )  # fmt: skip
                 suite = s.suite(ref)[0]
-                rows += quality_rows(history, run, done, suite.metric_name, suite.metric_parts)
+                made = quality_rows(history, run, done, suite.metric_name, suite.metric_parts)
+                rows += [{**row, "suite": name} for row in made]
                 if base is not None:
                     labels = {"before_label": base.label, "after_label": label, "split": split}
-                    deltas += [d.__dict__ | labels for d in compare(s, run, ref, base, done)]
+                    deltas += [d.__dict__ | labels for d in compare(s, run, ref, base, done, called=name)]
                 base = base or done
                 measured[label] = None
             history.finish(run)
-        board = dict(leaderboard(s, *runs, labels=measured).data)
+        own = {s.suite(ref)[1] for ref, _ in asked}
+        board = dict(leaderboard(s, *runs, labels=measured, suites=own).data)
     if report is not None:
         report.write_text(render_html(board), encoding="utf-8")
         click.echo(f"wrote {report}", err=True)
