@@ -29,6 +29,11 @@ def warnings(data: Row) -> list[str]:
 
 def _tasks(r: Row) -> Iterator[str]:
     """What looks wrong in a round, task by task where there are several."""
+    if r.get("repeats"):
+        yield (
+            f"it learnt the same from the same start as round {r['repeats']}, so it gave the same policy: let a "
+            "[[candidates]] table ask the tuned one (policy = \"current\"), or leave it out"
+        )
     if "tasks" not in r:
         yield from _round(r)
     for task in r.get("tasks", []):
@@ -56,10 +61,12 @@ def _round(r: Row) -> Iterator[str]:
 def _reward(reward: Row, candidates: int) -> Iterator[str]:
     label, errors = reward["label"], reward.get("errors") or 0
     if candidates and errors > ERRORS * candidates:
-        yield f"{label} failed on {errors} of {candidates} candidates; --retry-errors asks again"
+        why = f" ({reward['why_errors']})" if reward.get("why_errors") else ""
+        yield f"{label} failed on {errors} of {candidates} candidates{why}; --retry-errors asks again"
     gate = reward.get("gate") is not None
     if not gate and (reward.get("no_spread") or 0) > NO_SPREAD:
-        yield f"{label} gives all candidates of a prompt the same in {reward['no_spread']:.0%} of cases"
+        why = f", mostly: {reward['why_same']}" if reward.get("why_same") else ""
+        yield f"{label} gives all candidates of a prompt the same in {reward['no_spread']:.0%} of cases{why}"
     elif not gate and (reward.get("at_most") or 0) > SATURATED:
         yield f"{label} is at its highest for {reward['at_most']:.0%} of the candidates: it tells little any more"
 

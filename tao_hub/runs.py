@@ -63,7 +63,8 @@ def run_report(session: Session, name: str = "") -> Report:
         "quality": quality,
         "deltas": deltas,
         "rounds": [
-            _round(r, plan) | {"seconds": by_round.get(r["number"])} for r in rounds if r["after"] is not None
+            _round(r, plan) | {"seconds": by_round.get(r["number"]), "repeats": _repeats(rounds, r)}
+            for r in rounds if r["after"] is not None
         ],
     }  # fmt: skip
     if plan.tasks:
@@ -247,6 +248,12 @@ def _round(r: dict[str, Any], plan: Plan) -> dict[str, Any]:
             for name in tasks
         ],
     }  # fmt: skip
+
+
+def _repeats(rounds: Sequence[Mapping[str, Any]], r: Mapping[str, Any]) -> int | None:
+    """The first round that made the very update of `r`, if it is an earlier one."""
+    first = next(one["number"] for one in rounds if one["update"] == r["update"])
+    return int(first) if first < r["number"] else None
 
 
 def _sources(stats: Mapping[str, Any], number: int, plan: Plan) -> list[dict[str, Any]]:
