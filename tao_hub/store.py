@@ -151,6 +151,11 @@ class Store:
         text = canonical_json({"name": ref.name, "options": dict(ref.options)})
         return self._intern("policies", {"digest": policy_digest, "ref": text})
 
+    def place(self, row: int, ref: Ref) -> None:
+        """Keep where the files of a policy are now."""
+        text = canonical_json({"name": ref.name, "options": dict(ref.options)})
+        self.db.execute("UPDATE policies SET ref = ? WHERE id = ?", [text, row])
+
     def policy_of(self, row: int) -> tuple[str, Ref]:
         """(digest, Ref) of a policy's row id."""
         found = self.one("SELECT digest, ref FROM policies WHERE id = ?", [row])

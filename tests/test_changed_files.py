@@ -118,3 +118,44 @@ def test_generate_and_score_count_what_the_part_that_was_asked_for_has(run: Run,
     assert run("score", "rules/exact", "jsonl:test", *suite).json["scored"] == 4
     write_rows(data / "test.jsonl", *({"id": f"t{i}", "prompt": f"Is {i} red?", "reference": "no"} for i in range(4)))
     assert run("score", "rules/exact", "jsonl:test", *suite).json["scored"] == 4
+
+
+KEPT = SOURCE.replace('return tao_hub.Ref("core/echo", {"template": answer})', """(out / "says").write_text(answer)
+        return tao_hub.Ref("learner/kept", {"model": str(out)})""") + '''
+from pathlib import Path
+
+class Kept(tao_hub.Generator):
+    """Answers what stands in its folder."""
+    class Options(tao_hub.Options):
+        model: str
+    def policy_digest(self):
+        return self.said().encode().hex().ljust(32, "0")
+    def said(self):
+        return (Path(self.options.model) / "says").read_text()
+    def generate(self, requests, sampling):
+        for i, request in enumerate(requests):
+            yield i, [tao_hub.Completion(self.said())] * request.n
+
+@tao_hub.hookimpl
+def register_generators(register):
+    register("kept", Kept)
+'''
+
+
+def test_a_workspace_may_be_moved_and_a_tuned_policy_that_is_gone_is_trained_again(
+    site: Site, run: Run, tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.add("learner", KEPT)
+    first = run("tune", plan(tmp_path / "p.toml", 2), "--store", "here/s.db", "--json").json
+    assert first["tuned"]["policy"].startswith(str(tmp_path / "here" / "s-models"))
+    shutil.move(tmp_path / "here", tmp_path / "there")
+    again = run("tune", "p.toml", "--store", "there/s.db", "--json")
+    assert again.code == 0, again.err
+    folder = tmp_path / "there" / "s-models"
+    assert again.json["tuned"] == {**first["tuned"], "policy": str(folder / Path(first["tuned"]["policy"]).name)}
+    assert "trained again" not in again.err
+    shutil.rmtree(folder)
+    afresh = run("tune", "p.toml", "--store", "there/s.db")
+    assert afresh.code == 0, afresh.err
+    assert "is there no more: it is trained again" in afresh.err
+    assert run("report", "--store", "there/s.db", "--format", "json").json["tuned"] == again.json["tuned"]
