@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import random
 from pathlib import Path
 
 import pytest
 from conftest import Run, Site, hub_of, write_rows
+from rich.console import Console
 
 from tao_hub import Ref, Session
 from tao_hub.history import History
-from tao_hub.leaderboard import Standing, leaderboard, standings
+from tao_hub.leaderboard import Standing, board, leaderboard, standings
 from tao_hub.loop import evaluate
+from tao_hub.report import print_report
 from tao_hub.stats import Estimate, compare, holm
 
 N = 60
@@ -202,3 +205,20 @@ def test_folders_and_files_are_suites_of_their_own_that_boards_tell_apart(run: R
     unknown = run("eval", "letters:test", *asked)
     assert (unknown.code, "unknown suite 'letters'" in unknown.err) == (2, True)
     assert run("prompts", "synthesize", "mails:test", "-n", "1", *asked[:2], "--output", "more.jsonl").code == 0
+
+
+@pytest.mark.parametrize("width", [80, 100, 119, 120, 140])
+def test_no_number_of_a_board_is_cut_on_a_narrow_terminal(width: int) -> None:
+    rows = {
+        label: {"value": value, "low": value - 0.05, "high": value + 0.05, "errors": 12, "truncated": 3456,
+                "output_tokens": 123.4, "latency_s": 1.5}
+        for label, value in (("a policy with a name", 0.75), ("mine", 0.5))
+    }  # fmt: skip
+    delta = Estimate(-0.25, 0.025, -0.3, -0.2, 0.001, 4000, 4000)
+    data = {"title": "t", "boards": [board("inbox", "test", "exact", 4000, rows, {tuple(rows): delta})]}
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    print_report(data, console)
+    shown = console.file.getvalue()
+    for number in ("75.0%", "50.0%", "[70.0, 80.0]", "−25.0 pp", "[−30.0, −20.0]", "3,456", "123", "1.5 s"):
+        assert number in shown, shown
+    assert all(len(line.rstrip()) <= width for line in shown.splitlines())
