@@ -71,6 +71,8 @@ class History:
         runs = sorted((r for r in self.runs() if r["plan"] or not tuned), key=lambda r: bool(r["plan"]))
         found = [r for r in runs if r["name"] == name or str(r["id"]) == name] if name else runs[-1:]
         if not found:
+            if not name:
+                raise UsageError(f"{self.store.path} holds no run{' that tunes' * tuned} yet; `tao-hub tune` makes one")
             known = ", ".join(r["name"] for r in runs) or "none yet"
             raise UsageError(f"no run {name!r} in {self.store.path}; runs: {known}")
         return found[-1]

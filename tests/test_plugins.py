@@ -203,6 +203,8 @@ def test_a_short_name_of_two_plugins_is_refused_and_the_qualified_one_resolves(s
 
 
 def test_an_unknown_name_lists_the_known_ones(site: Site) -> None:
+    with pytest.raises(PluginError, match=r"unknown generator 'ehco' \(did you mean 'echo'\?\); known: "):
+        hub_of().find("generator", "ehco")
     with pytest.raises(PluginError, match=r"unknown generator 'nowhere'; known: core/echo"):
         hub_of().generator(Ref("nowhere"))
 

@@ -23,7 +23,7 @@ def prompts_command() -> None:
 @click.argument("suite")
 @click.option("--way", default="paraphrase", show_default=True,
               help="Strategy that makes inputs: paraphrase, more, sql/values, sql/backwards, …")
-@click.option("-n", default=500, show_default=True, help="New inputs wanted.")
+@click.option("-n", default=500, type=click.IntRange(1), show_default=True, help="New inputs wanted.")
 @click.option("--output", "out", type=OutputFile(), required=True, help="JSONL file to write.")
 @click.option("--pairs", "written_for", type=click.Path(path_type=Path), default=None,
               help="Also write what each input was written for (by sql/backwards), as JSONL of prompt and response.")
