@@ -24,7 +24,18 @@ def warnings(data: Row) -> list[str]:
     for task in data.get("tasks", []):  # rewards and metric of one task say nothing about those of another
         own = [{**t, "number": r["number"]} for r in rounds for t in r.get("tasks", []) if t["label"] == task["label"]]
         fell += _overoptimised(data, own, {**task, "suite": task["label"]})
-    return [*found, *_growth(data), *fell]
+    return [*unscored(data.get("quality", [])), *found, *_growth(data), *fell]
+
+
+def unscored(rows: Sequence[Row]) -> Iterator[str]:
+    """Measured items without a score, by split and reason, from report rows of evals."""
+    found: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        if row.get("errors") and row.get("why_errors"):
+            found.setdefault((row.get("suite", ""), row["split"], row["why_errors"]), []).append(row)
+    for (suite, split, why), some in found.items():
+        counts = ", ".join(dict.fromkeys(f"{row['label']}: {row['errors']} of {row['n']}" for row in some))
+        yield f"{suite} {split}".strip() + f" has items without a score, which count as wrong ({counts}): {why}"
 
 
 def _tasks(r: Row) -> Iterator[str]:

@@ -11,6 +11,7 @@ from statistics import fmean
 from typing import Any
 
 from .config import opened_name
+from .health import unscored
 from .history import Eval, History
 from .macro import compare_all
 from .runs import flat, quality_rows
@@ -60,12 +61,14 @@ def leaderboard(
     for one, (group, _, changed) in zip(found, boards):
         one["suite"] = called[group[0]["suite_row"]]
         one["split"] += CHANGED if changed else ""
+    told = [{**row, "suite": one["suite"], "split": one["split"]} for one in found for row in one["rows"]]
     about = runs[-1]
     data = {
         "title": f"leaderboard · {', '.join(run['name'].removeprefix('eval ') for run in runs)}", "run": about["name"],
         "status": "done" if about["finished"] else "interrupted", "created": about["created"],
         "command": about["command"], "environment": flat(history.environment(about["environment"])),
         "boards": [*_mean(found, values), *found],
+        "warnings": list(unscored(told)),
     }  # fmt: skip
     return Report(about["name"], data["title"], data)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -186,12 +187,20 @@ def _quality(
         rows.append({
             "label": e["label"], "suite": suite or e["suite"].rsplit("/", 1)[-1], "split": e["split"],
             "metric": part or name, "value": mean, "low": low, "high": high, "n": len(values),
-            "errors": sum(i["value"] is None for i in items),
+            "errors": sum(i["value"] is None for i in items), "why_errors": _commonest(items),
             "truncated": sum(i["finish_reason"] == "length" for i in items),
             "output_tokens": sum(tokens) / len(tokens) if tokens else None,
             "latency_s": sum(seconds) / len(seconds) if seconds else None,
         })  # fmt: skip
     return rows
+
+
+def _commonest(items: Sequence[Mapping[str, Any]]) -> str:
+    """What most of the items that have no score failed by ("" if all have one)."""
+    told: Counter[str] = Counter()
+    for error in (i["error"] for i in items if i["value"] is None and i["error"]):
+        told[json.loads(error)["message"] if error.startswith("{") else error] += 1
+    return next((why[:200] for why, _ in told.most_common(1)), "")
 
 
 def _value(item: dict[str, Any], part: str | None) -> float:

@@ -223,3 +223,14 @@ def test_no_number_of_a_board_is_cut_on_a_narrow_terminal(width: int) -> None:
     for number in ("75.0%", "50.0%", "[70.0, 80.0]", "−25.0 pp", "[−30.0, −20.0]", "3,456", "123", "1.5 s"):
         assert number in shown, shown
     assert all(len(line.rstrip()) <= width for line in shown.splitlines())
+
+
+def test_items_that_could_not_be_scored_are_told_with_the_reason(run: Run, data: Path) -> None:
+    rows = ({"prompt": f"Is {i} one?", **({} if i else {"reference": "yes"})} for i in range(3))
+    write_rows(data / "test.jsonl", *rows)
+    told = ("jsonl test has items without a score, which count as wrong (core/echo template=yes: 2 of 3): "
+            "this prompt has no reference: use a split with gold")  # fmt: skip
+    assert run(*asked(data, "yes", "--report", "board.html", "--json")).json["warnings"] == [told]
+    assert "warning: jsonl test has items without a score" in run(*asked(data, "yes")).out
+    assert run("report", "--format", "json").json["warnings"] == [told]
+    assert "this prompt has no reference" in (data.parent / "board.html").read_text(encoding="utf-8")

@@ -258,11 +258,12 @@ def eval_command(
         report.write_text(render_html(board), encoding="utf-8")
         click.echo(f"wrote {report}", err=True)
     if as_json:
-        click.echo(json.dumps({"quality": rows, "deltas": deltas, "boards": board["boards"]}, ensure_ascii=False))
+        kept = {key: board[key] for key in ("boards", "warnings")}
+        click.echo(json.dumps({"quality": rows, "deltas": deltas, **kept}, ensure_ascii=False))
         return
     from rich.console import Console
 
-    print_report({"title": board["title"], "boards": board["boards"]}, Console())
+    print_report({key: board[key] for key in ("title", "boards", "warnings")}, Console())
 
 
 @click.command("tune")
