@@ -61,6 +61,8 @@ def _round(r: Row) -> Iterator[str]:
             yield f"{r['unscored_groups']} of {groups} prompts have no candidate with a total; `tao-hub show` says why"
         if r["chosen"] < FEW_GROUPS * groups:
             yield f"only {r['chosen']} of {groups} prompts gave anything to learn from"
+    if r.get("rewards") == [] and r.get("chosen"):
+        yield "no [[rewards]] judge the answers: each prompt's first whole one was learnt"
     if (r.get("repeated") or 0) > REPEATED:
         yield f"{r['repeated']:.0%} of the candidates repeat another one: a higher temperature or other strategies"
     if r.get("letters") and (r.get("letters_chosen") or 0) > GROWTH * r["letters"]:

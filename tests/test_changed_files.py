@@ -47,7 +47,7 @@ def plan(path: Path, rounds: int) -> Path:
 def test_a_report_shows_what_was_asked_and_expected_when_it_was_measured(run: Run, tmp_path: Path, data: Path) -> None:
     measured = run("tune", plan(tmp_path / "p.toml", 0), "--json").json["examples"]
     assert [(one["prompt"], one["reference"]) for one in measured] == [("Is 0 red?", '"yes"'), ("Is 1 red?", '"yes"')]
-    others = ({"id": f"t{i}", "prompt": f"Is {i} round?", "reference": "no"} for i in range(4))
+    others = ({"id": f"o{i}", "prompt": f"Is {i} round?", "reference": "no"} for i in range(4))
     write_rows(data / "test.jsonl", {"id": "t1", "prompt": "Is 1 red?", "reference": "yes"}, *others)
     assert run("generate", "jsonl:test", "--suite-option", "path=data", "--policy", "core/echo").code == 0
     first, second = run("report", "--format", "json").json["examples"]

@@ -222,8 +222,10 @@ def test_what_a_round_saw_is_warned_of() -> None:
                  "2.1 times as long", "judge failed on 30 of 200",
                  "judge gives all candidates of a prompt the same in 95%"):  # fmt: skip
         assert part in told
-    calm = {**seen, "unscored_groups": 0, "chosen": 90, "repeated": 0.2, "letters_chosen": 100.0, "rewards": []}
-    assert warnings({"rounds": [calm]}) == []
+    calm = {**seen, "unscored_groups": 0, "chosen": 90, "repeated": 0.2, "letters_chosen": 100.0}
+    assert warnings({"rounds": [{**calm, "rewards": [{"label": "judge"}]}]}) == []
+    (told,) = warnings({"rounds": [{**calm, "rewards": []}]})
+    assert told.startswith("round 1: no [[rewards]] judge the answers")
 
 
 def test_a_warning_of_a_reward_says_what_the_reward_says_most(site: Site, tmp_path: Path, data: Path) -> None:

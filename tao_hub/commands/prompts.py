@@ -30,7 +30,7 @@ def prompts_command() -> None:
 @click.option("--policy", default="smollm2", show_default=True, help="Who is asked (by strategies that ask).")
 @click.option("--apart", multiple=True, help="Split that no new input may repeat; default: all others of the suite.")
 @click.option("--temperature", default=0.9, show_default=True)
-@click.option("--max-tokens", default=200, show_default=True)
+@click.option("--max-tokens", default=200, type=click.IntRange(1), show_default=True)
 @click.option("--seed", default=0, show_default=True)
 @option_option
 @suite_option

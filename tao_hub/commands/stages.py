@@ -104,7 +104,7 @@ def policy_of(opened: Session, text: str, pairs: Sequence[str]) -> Policy:
 @click.option("-n", default=4, type=click.IntRange(1), show_default=True, help="Candidates per prompt.")
 @click.option("--temperature", default=0.8, type=click.FloatRange(min=0), show_default=True)
 @click.option("--top-p", default=1.0, type=click.FloatRange(0, 1, min_open=True), show_default=True)
-@click.option("--max-tokens", default=256, show_default=True)
+@click.option("--max-tokens", default=256, type=click.IntRange(1), show_default=True)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--limit", type=click.IntRange(1), help="Only the first so many prompts.")
 @click.option("--deterministic", is_flag=True, help="Repeat whole batches on resume, so results are the same.")
@@ -186,7 +186,11 @@ def score_command(
         of, split = split_of(s, suite, suite_pairs)
         part = s.slice(of, split, limit)
         owner = policy_of(s, policy, policy_pairs).row if policy else None
-        opened = score(s, part, s.store.members(part, owner), s.reward(ref, of))
+        members = s.store.members(part, owner)
+        if not members:
+            whose = f" by {policy}" if policy else ""
+            raise UsageError(f"{store} holds no candidate of {suite}{whose} to score; `tao-hub generate` draws some")
+        opened = score(s, part, members, s.reward(ref, of))
         counted = score_counts(s.store, part, opened.row, owner, opened.reward.uses_reference)
         result = {"suite": of.name, "split": split, **counted}
     _tell(result, as_json)
@@ -199,7 +203,7 @@ def score_command(
 @click.option("--strategy", default="direct", show_default=True)
 @option_option
 @suite_option
-@click.option("--max-tokens", default=256, show_default=True)
+@click.option("--max-tokens", default=256, type=click.IntRange(1), show_default=True)
 @click.option("--limit", type=click.IntRange(1), help="Only the first so many items.")
 @click.option("--report", type=OutputFile(), help="Also write the leaderboard as one HTML page.")
 @retry_option
