@@ -140,8 +140,13 @@ def main() -> None:
         if isinstance(error, TaoHubError):
             click.echo(f"Error: {error}", err=True)
             code = error.exit_code
-        else:  # a fault of ours or a plugin's: not the 1 that means "a gate said no"
-            traceback.print_exc()
+        else:  # not the 1 that means "a gate said no"
+            from .faults import of_machine
+
+            if told := of_machine(error):
+                click.echo(f"Error: {told}", err=True)
+            else:  # a fault of ours or a plugin's
+                traceback.print_exc()
             code = 2
     sys.exit(code if isinstance(code, int) else 0)
 

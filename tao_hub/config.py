@@ -146,7 +146,7 @@ class EvalUse(_Table):
     suite: str = ""
     options: dict[str, Any] = pydantic.Field(default_factory=dict)
     split: str
-    limit: int | None = None
+    limit: int | None = pydantic.Field(None, ge=1, description="the first so many items; none: all")
     sealed: bool = False
     label: str = pydantic.Field("", description="what reports call the suite; default: its name")
     max_tokens: int | None = pydantic.Field(None, ge=1, description="longest answer; none: the task's")
@@ -351,9 +351,11 @@ def load_plan(source: Path | Mapping[str, Any], overrides: Mapping[str, Any] | N
     where = str(source) if isinstance(source, Path) else "plan"
     if isinstance(source, Path):
         try:
-            data: dict[str, Any] = tomllib.loads(source.read_text(encoding="utf-8"))
+            data: dict[str, Any] = tomllib.loads(source.read_text(encoding="utf-8-sig"))
         except FileNotFoundError as error:
             raise UsageError(f"{source}: no such file; `tao-hub tune --init {source}` writes one") from error
+        except OSError as error:
+            raise UsageError(f"{source}: {error.strerror}; a config is a TOML file") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise UsageError(f"{source}: not TOML: {error}") from error
     else:
@@ -389,8 +391,8 @@ def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
             raise UsageError(f"-o {pair!r}: expected key=value")
         if text.startswith("@"):
             try:
-                text = Path(text[1:]).read_text(encoding="utf-8")
-            except OSError as error:
+                text = Path(text[1:]).read_text(encoding="utf-8-sig")
+            except (OSError, UnicodeDecodeError) as error:
                 raise UsageError(f"-o {pair!r}: {error}") from error
         try:
             options[key] = json.loads(text)

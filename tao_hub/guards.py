@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .config import Plan
+from .counts import known_items
 from .errors import LabelLeak, UsageError
 from .overlap import find_overlap
 from .session import Session
@@ -67,11 +68,16 @@ def _labels_used(session: Session, plan: Plan) -> int:
 
 
 def tuning_slice(session: Session, plan: Plan, check: bool = False) -> Slice:
-    """The prompts to tune on, in the store, without those that overlap an eval split if the plan drops them.
+    """The prompts to tune on, in the store, without those that overlap an eval split if the plan drops them. A store
+    that is only read gives those that it holds.
 
     With `check`, raises LabelLeak listing overlapping prompts, and UsageError if nothing is left.
     """
     _, row = session.suite(plan.suite_ref)
+    without = f"{plan.split} without overlap"  # another set of prompts, so it is kept as a split of its own
+    if not session.store.write:  # who looks at a run changes nothing of it, whatever became of its files
+        kept_apart = plan.drop_overlap and known_items(session.store, row, without).count
+        return known_items(session.store, row, without if kept_apart else plan.split, plan.prompts)
     if not check and not plan.drop_overlap:
         return session.store.add_items(row, plan.split, session.prompts(plan.suite_ref, plan.split), plan.prompts)
     found = overlap(session, plan)
@@ -83,9 +89,7 @@ def tuning_slice(session: Session, plan: Plan, check: bool = False) -> Slice:
             "Remove them from the prompts, or leave them out with --drop-overlap (drop_overlap = true)"
         )
     kept = (p for name, p in _named(session, plan.suite_ref, plan.split) if name not in found)
-    # Without the overlapping ones it is another set of prompts, so it is kept as a split of its own.
-    split = f"{plan.split} without overlap" if found else plan.split
-    part = session.store.add_items(row, split, kept, plan.prompts)
+    part = session.store.add_items(row, without if found else plan.split, kept, plan.prompts)
     if not part.count:
         raise UsageError(f"suite {plan.suite}, split {plan.split!r}: no prompts to tune on")
     return part

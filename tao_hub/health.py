@@ -24,11 +24,27 @@ def warnings(data: Row) -> list[str]:
     for task in data.get("tasks", []):  # rewards and metric of one task say nothing about those of another
         own = [{**t, "number": r["number"]} for r in rounds for t in r.get("tasks", []) if t["label"] == task["label"]]
         fell += _overoptimised(data, own, {**task, "suite": task["label"]})
-    return [*found, *_growth(data), *fell]
+    return [*unscored(data.get("quality", [])), *found, *_growth(data), *fell]
+
+
+def unscored(rows: Sequence[Row]) -> Iterator[str]:
+    """Measured items without a score, by split and reason, from report rows of evals."""
+    found: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        if row.get("errors") and row.get("why_errors"):
+            found.setdefault((row.get("suite", ""), row["split"], row["why_errors"]), []).append(row)
+    for (suite, split, why), some in found.items():
+        counts = ", ".join(dict.fromkeys(f"{row['label']}: {row['errors']} of {row['n']}" for row in some))
+        yield f"{suite} {split}".strip() + f" has items without a score, which count as wrong ({counts}): {why}"
 
 
 def _tasks(r: Row) -> Iterator[str]:
     """What looks wrong in a round, task by task where there are several."""
+    if r.get("repeats"):
+        yield (
+            f"it learnt the same from the same start as round {r['repeats']}, so it gave the same policy: let a "
+            "[[candidates]] table ask the tuned one (policy = \"current\"), or leave it out"
+        )
     if "tasks" not in r:
         yield from _round(r)
     for task in r.get("tasks", []):
@@ -45,6 +61,8 @@ def _round(r: Row) -> Iterator[str]:
             yield f"{r['unscored_groups']} of {groups} prompts have no candidate with a total; `tao-hub show` says why"
         if r["chosen"] < FEW_GROUPS * groups:
             yield f"only {r['chosen']} of {groups} prompts gave anything to learn from"
+    if r.get("rewards") == [] and r.get("chosen"):
+        yield "no [[rewards]] judge the answers: each prompt's first whole one was learnt"
     if (r.get("repeated") or 0) > REPEATED:
         yield f"{r['repeated']:.0%} of the candidates repeat another one: a higher temperature or other strategies"
     if r.get("letters") and (r.get("letters_chosen") or 0) > GROWTH * r["letters"]:
@@ -56,10 +74,12 @@ def _round(r: Row) -> Iterator[str]:
 def _reward(reward: Row, candidates: int) -> Iterator[str]:
     label, errors = reward["label"], reward.get("errors") or 0
     if candidates and errors > ERRORS * candidates:
-        yield f"{label} failed on {errors} of {candidates} candidates; --retry-errors asks again"
+        why = f" ({reward['why_errors']})" if reward.get("why_errors") else ""
+        yield f"{label} failed on {errors} of {candidates} candidates{why}; --retry-errors asks again"
     gate = reward.get("gate") is not None
     if not gate and (reward.get("no_spread") or 0) > NO_SPREAD:
-        yield f"{label} gives all candidates of a prompt the same in {reward['no_spread']:.0%} of cases"
+        why = f", mostly: {reward['why_same']}" if reward.get("why_same") else ""
+        yield f"{label} gives all candidates of a prompt the same in {reward['no_spread']:.0%} of cases{why}"
     elif not gate and (reward.get("at_most") or 0) > SATURATED:
         yield f"{label} is at its highest for {reward['at_most']:.0%} of the candidates: it tells little any more"
 

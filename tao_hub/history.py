@@ -71,6 +71,8 @@ class History:
         runs = sorted((r for r in self.runs() if r["plan"] or not tuned), key=lambda r: bool(r["plan"]))
         found = [r for r in runs if r["name"] == name or str(r["id"]) == name] if name else runs[-1:]
         if not found:
+            if not name:
+                raise UsageError(f"{self.store.path} holds no run{' that tunes' * tuned} yet; `tao-hub tune` makes one")
             known = ", ".join(r["name"] for r in runs) or "none yet"
             raise UsageError(f"no run {name!r} in {self.store.path}; runs: {known}")
         return found[-1]
@@ -170,8 +172,9 @@ class History:
                 row["id"] = old[0]
             pk = int(self.db.table("evals").insert(row).last_pk)
             self.db.execute(
-                "INSERT INTO eval_items SELECT ?, i.position, c.id, s.value, coalesce(c.error, s.error, CASE WHEN "
-                "s.value IS NULL THEN 'not scored' END), coalesce(s.parts, '{}') FROM items i "
+                "INSERT INTO eval_items (eval, position, candidate, value, error, parts, gold) "
+                "SELECT ?, i.position, c.id, s.value, coalesce(c.error, s.error, CASE WHEN s.value IS NULL THEN "
+                "'not scored' END), coalesce(s.parts, '{}'), i.reference_digest FROM items i "
                 "LEFT JOIN candidates c ON c.prompt = i.prompt AND c.policy = ? AND c.source = ? AND c.slot = 0 "
                 "LEFT JOIN scores s ON s.reward = ? AND s.prompt = i.prompt AND s.response = c.response_digest "
                 f"AND s.context = {context} WHERE i.suite = ? AND i.split = ? AND i.position < ?",
@@ -195,15 +198,15 @@ class History:
         return Ref(found[0], json.loads(found[1]))
 
     def eval_items(self, row: int) -> list[dict[str, Any]]:
-        """Items of an eval in order: position, value, error, parts, the candidate's tokens, seconds, finish, and the
-        row of its prompt."""
+        """Items of an eval in order: position, value, error, parts, the candidate's tokens, seconds, finish, the row of
+        its prompt, and the digest of the reference it was judged by."""
         sql = (
             "SELECT e.position, e.value, e.error, e.parts, c.output_tokens, c.seconds, c.finish_reason, c.response, "
-            "c.prompt FROM eval_items e LEFT JOIN candidates c ON c.id = e.candidate WHERE e.eval = ? "
+            "c.prompt, e.gold FROM eval_items e LEFT JOIN candidates c ON c.id = e.candidate WHERE e.eval = ? "
             "ORDER BY e.position"
         )
         keys = ("position", "value", "error", "parts", "output_tokens", "seconds", "finish_reason", "response",
-                "prompt")  # fmt: skip
+                "prompt", "gold")  # fmt: skip
         return [{**dict(zip(keys, r)), "parts": json.loads(r[3])} for r in self.store.rows(sql, [row])]
 
     def add_delta(self, run: int, before: str, after: str, suite: Ref, split: str, delta: Delta) -> None:

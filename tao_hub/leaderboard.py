@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -9,12 +10,16 @@ from math import hypot
 from statistics import fmean
 from typing import Any
 
+from .config import opened_name
+from .health import unscored
 from .history import Eval, History
 from .macro import compare_all
 from .runs import flat, quality_rows
 from .session import Session
 from .stats import Estimate, compare, holm
-from .types import Delta, Report
+from .types import Delta, Ref, Report
+
+CHANGED = " (before its file was changed)"
 
 
 @dataclass(frozen=True)
@@ -31,43 +36,76 @@ class Standing:
     behind: tuple[float, float, float, float] | None  # delta, low, high, p
 
 
-def leaderboard(session: Session, *names: str, labels: Collection[str] | None = None) -> Report:
+def leaderboard(
+    session: Session, *names: str, labels: Collection[str] | None = None, suites: Collection[int] | None = None
+) -> Report:
     """The report of runs of `tao-hub eval`, from the store alone: a board per suite, split and number of items.
 
-    Of several boards with the same policies the first one is that of their mean. `labels`: of these policies only.
-    Ranks are those of `standings`. Raises UsageError for an unknown run.
+    Of several boards with the same policies the first one is that of their mean. `labels`: of these policies only;
+    `suites`: of these suites (row ids) only. Suites of one name are told apart by their options. Ranks are those of
+    `standings`. Raises UsageError for an unknown run.
     """
     history = History(session.store)
     runs = [history.find(name) for name in names or ("",)]
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for run in runs:
         for e in history.evals(run["id"]):
-            if labels is None or e["label"] in labels:
+            wanted = (labels is None or e["label"] in labels) and (suites is None or e["suite_row"] in suites)
+            if e["count"] and wanted:
                 groups.setdefault((e["suite_row"], e["split"], e["count"]), []).append({**e, "run": run["id"]})
     boards = [same for group in groups.values() for same in _of_same_items(history, group)]
-    values = [each for _, each in boards]
-    found = [_board(session, history, group, each) for group, each in boards]
+    values = [each for _, each, _ in boards]
+    found = [_board(session, history, group, each) for group, each, _ in boards]
+    rows = list(dict.fromkeys(group[0]["suite_row"] for group, _, _ in boards))
+    called = dict(zip(rows, told_apart([history.suite_ref(row) for row in rows])))
+    for one, (group, _, changed) in zip(found, boards):
+        one["suite"] = called[group[0]["suite_row"]]
+        one["split"] += CHANGED if changed else ""
+    told = [{**row, "suite": one["suite"], "split": one["split"]} for one in found for row in one["rows"]]
     about = runs[-1]
     data = {
         "title": f"leaderboard · {', '.join(run['name'].removeprefix('eval ') for run in runs)}", "run": about["name"],
         "status": "done" if about["finished"] else "interrupted", "created": about["created"],
         "command": about["command"], "environment": flat(history.environment(about["environment"])),
         "boards": [*_mean(found, values), *found],
+        "warnings": list(unscored(told)),
     }  # fmt: skip
     return Report(about["name"], data["title"], data)
 
 
+def told_apart(suites: Sequence[Ref]) -> list[str]:
+    """What reports call each of several suites: its name, with the options by which it differs from others so named."""
+    names = [opened_name(ref) for ref in suites]
+    found = []
+    for name, ref in zip(names, suites):
+        others = [dict(other.options) for same, other in zip(names, suites) if same == name]
+        keys = sorted({key for options in others for key in options})
+        own = [key for key in keys if any(options.get(key) != ref.options.get(key) for options in others)]
+        found.append(" ".join([name, *(f"{key}={_shown(ref.options[key])}" for key in own if key in ref.options)]))
+    return found
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)[:60]
+
+
 def _of_same_items(
     history: History, evals: Sequence[dict[str, Any]]
-) -> list[tuple[list[dict[str, Any]], dict[str, dict[str, float | None]]]]:
-    """Evals that asked the same prompts in the same places, and each one's values by item. Where files were changed
-    in between, a suite's name stands for other items: these get a board of their own."""
+) -> list[tuple[list[dict[str, Any]], dict[str, dict[str, float | None]], bool]]:
+    """Evals that asked the same prompts in the same places and judged them by the same references, and each one's
+    values by item; and whether the split holds others now. Where files were changed in between, a suite's name stands
+    for other items: these get a board of their own."""
     found: dict[tuple[Any, ...], list[tuple[dict[str, Any], dict[str, float | None]]]] = {}
     for e in evals:
         items = history.eval_items(e["id"])
         values = {str(i["position"]): i["value"] for i in items}
-        found.setdefault(tuple(i["prompt"] for i in items), []).append((e, values))
-    return [([e for e, _ in some], {e["label"]: values for e, values in some}) for some in found.values()]
+        found.setdefault(tuple((i["prompt"], i["gold"]) for i in items), []).append((e, values))
+    sql = "SELECT prompt, reference_digest FROM items WHERE suite = ? AND split = ? AND position < ? ORDER BY position"
+    now = tuple(history.store.rows(sql, [evals[0][key] for key in ("suite_row", "split", "count")]))
+    return [
+        ([e for e, _ in some], {e["label"]: values for e, values in some}, items != now)
+        for items, some in found.items()
+    ]
 
 
 def _board(

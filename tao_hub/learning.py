@@ -73,7 +73,8 @@ class Taken:
 def update(
     session: Session, plan: Plan, run: int, number: int, drawn: Sequence[Drawn], before: Policy, start: Policy
 ) -> Policy:
-    """Scored groups → the next policy. An update that the store already holds (same groups, same start) is reused.
+    """Scored groups → the next policy. An update that the store already holds (same groups, same start) is reused, also
+    where the workspace was moved; where its files are gone, it is done again.
 
     Totals of different tasks are on scales of their own and never compared. With several tasks a trainer gets each
     task's totals in units of their own: (total − mean) / standard deviation over the task's candidates of the round,
@@ -88,8 +89,9 @@ def update(
     update_digest = total.hexdigest()
     history.choose(run, number, [row for seen in counted for row in seen.chosen])
     history.drew(run, number, _stats(drawn, counted))
-    done = history.trained(update_digest)
-    if done is None:
+    out = models_folder(session) / update_digest[:16]
+    after_ref = _trained(session, history.trained(update_digest), out)
+    if after_ref is None:
         if not online and not any(seen.chosen for seen in counted):
             reasons = "; ".join(f"{one.called}: {seen.reasons()}" if len(drawn) > 1 else seen.reasons()
                                 for one, seen in zip(drawn, counted) if seen.reasons())  # fmt: skip
@@ -103,12 +105,37 @@ def update(
             for one in taken:  # a trainer that draws by itself asks prompts of the store only
                 yield from one.groups(session) if online else varied(session, one.drawn.plan, one.groups(session))
 
-        after_ref = train(session, trainer_ref, groups, origin, models_folder(session) / update_digest[:16], judge)
-    else:
-        after_ref = session.store.policy_of(done)[1]
+        after_ref = train(session, trainer_ref, groups, origin, out, judge)
     after = session.policy(after_ref)
+    if moved(kept := session.store.policy_of(after.row)[1], out) != kept:
+        session.store.place(after.row, after_ref)
     history.end_round(run, number, after, update_digest)
     return after
+
+
+def _trained(session: Session, done: int | None, out: Path) -> Ref | None:
+    """The policy (row id) that an update gave, by where its files are now; None if there is none or they are gone."""
+    if done is None:
+        return None
+    ref = moved(session.store.policy_of(done)[1], out)
+    if any(out.name in Path(v).parts and not Path(v).exists() for v in ref.options.values() if isinstance(v, str)):
+        session.progress.note(f"update · the tuned policy {out} is there no more: it is trained again")
+        return None
+    return ref
+
+
+def moved(ref: Ref, out: Path) -> Ref:
+    """`ref` with its paths into a folder of the name of `out` put into `out`, where they are there no more: a workspace
+    may be moved."""
+
+    def now(value: Any) -> Any:
+        if not isinstance(value, str) or out.name not in Path(value).parts or Path(value).exists():
+            return value
+        parts = Path(value).parts
+        inside = out.joinpath(*parts[parts.index(out.name) + 1 :])
+        return str(inside) if inside.exists() else value
+
+    return Ref(ref.name, {key: now(value) for key, value in ref.options.items()})
 
 
 def _made_by(session: Session, trainer: Ref, origin: Policy, drawn: Sequence[Drawn], online: bool) -> list[Any]:
@@ -182,7 +209,7 @@ def train(
     marker = out.with_suffix(".ref.json")
     if marker.exists() and out.exists():
         saved = json.loads(marker.read_text(encoding="utf-8"))
-        return Ref(saved["name"], saved["options"])
+        return moved(Ref(saved["name"], saved["options"]), out)
     trainer = session.hub.trainer(trainer_ref)
     trainer.judge = judge
     if not trainer.resumes:

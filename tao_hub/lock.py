@@ -31,3 +31,19 @@ def take_lock(path: Path) -> BinaryIO:
     handle.write(f"{os.getpid()}\n".encode())
     handle.flush()
     return handle
+
+
+def writer(path: Path) -> str:
+    """The process that writes a store right now ("" if none does, or if this system cannot tell).
+
+    The system's list of locks is read: trying the lock could turn away a writer that starts at this moment.
+    """
+    lock = Path(f"{path}.lock")
+    try:
+        inode = str(lock.stat().st_ino)
+        held = [line.split() for line in Path("/proc/locks").read_text(encoding="ascii").splitlines()]
+        if any(one[1] == "FLOCK" and one[5].rpartition(":")[2] == inode for one in held):
+            return lock.read_text(encoding="ascii").strip() or "unknown"
+    except (OSError, IndexError, ValueError):
+        pass
+    return ""

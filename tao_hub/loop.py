@@ -71,23 +71,30 @@ def compare(
     session: Session, run: int, suite: Ref, before: Eval, after: Eval, alpha: float = 0.05, look: int = 1,
     called: str = "",
 ) -> list[Delta]:  # fmt: skip
+    """Deltas as `deltas_between` gives them, kept with the run: its report shows them."""
+    deltas = deltas_between(session, suite, before, after, alpha, look, called)
+    for delta in deltas:
+        History(session.store).add_delta(run, before.label, after.label, suite, after.split, delta)
+    return deltas
+
+
+def deltas_between(
+    session: Session, suite: Ref, before: Eval, after: Eval, alpha: float = 0.05, look: int = 1, called: str = ""
+) -> list[Delta]:
     """Deltas of the metric and its parts on identical items at the level `alpha`, of the `look`-th look at the split.
 
-    `called` is what reports call the suite, if not by its name.
+    `called` is what reports call the suite, if not by its name. Nothing is kept.
     """
     opened, _ = session.suite(suite)
     history = History(session.store)
     old, new = history.eval_items(before.row), history.eval_items(after.row)
-    deltas = []
-    for part in (None, *opened.metric_parts):
-        name = part or opened.metric_name
-        delta = compare_items(
-            _values(old, part), _values(new, part), metric=name, suite=called or opened_name(suite),
-            alpha=alpha, note=f"look {look}" if look > 1 else "",
-        )  # fmt: skip
-        history.add_delta(run, before.label, after.label, suite, after.split, delta)
-        deltas.append(delta)
-    return deltas
+    return [
+        compare_items(
+            _values(old, part), _values(new, part), metric=part or opened.metric_name,
+            suite=called or opened_name(suite), alpha=alpha, note=f"look {look}" if look > 1 else "",
+        )
+        for part in (None, *opened.metric_parts)
+    ]  # fmt: skip
 
 
 def _values(items: Sequence[Mapping[str, Any]], part: str | None) -> dict[Any, float | None]:

@@ -64,3 +64,15 @@ def first_schema(db: Any) -> None:
 def owed_index(db: Any) -> None:
     """What is owed of a source is found in this index alone, prompt by prompt, without reading any response."""
     db.execute("CREATE INDEX candidates_owed ON candidates (policy, source, prompt, slot, response_digest, error)")
+
+
+@migrations()
+def gold_of_evals(db: Any) -> None:
+    """By which reference an item was judged (its digest): a file's references may be corrected afterwards. Of evals
+    from before this step it is the split's present one, where the same prompt still stands there."""
+    db.execute("ALTER TABLE eval_items ADD COLUMN gold BLOB NOT NULL DEFAULT x''")
+    db.execute(
+        "UPDATE eval_items AS e SET gold = coalesce((SELECT i.reference_digest FROM items i JOIN evals v "
+        "ON v.suite = i.suite AND v.split = i.split JOIN candidates c ON c.id = e.candidate "
+        "WHERE v.id = e.eval AND i.position = e.position AND i.prompt = c.prompt), x'')"
+    )

@@ -8,6 +8,7 @@ import json
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -191,9 +192,12 @@ class Hub:
         for p in broken:
             if name.split("/")[0] == p.name:
                 return f"{kind} {name!r}: its plugin {p.label} is broken: {p.error} (see `tao-hub plugins`)"
-        known = ", ".join(e.name for e in self.entries(kind)) or "none"
+        names = [e.name for e in self.entries(kind)]
+        known = ", ".join(names) or "none"
+        alike = get_close_matches(name, [*names, *(e.short for e in self.entries(kind))], 1, 0.75)
+        meant = f" (did you mean {alike[0]!r}?)" if alike else ""
         note = f"; broken plugins: {', '.join(p.label for p in broken)}" if broken else ""
-        return f"unknown {kind} {name!r}; known: {known}{note}. Install the plugin that brings it"
+        return f"unknown {kind} {name!r}{meant}; known: {known}{note}. Install the plugin that brings it"
 
     def resolve(self, kind: str, ref: Ref, suite: Suite | None = None) -> Ref:
         """The same Ref with its qualified name and the option defaults that the suite brings."""

@@ -91,9 +91,14 @@ def repeated(session: Session, plan: Plan, seeds: Sequence[int], command: str = 
 
 
 def tuned(session: Session, plan: Plan, command: str = "") -> Tuned:
-    """Tune a plan of one task (or find it done) and read what the store knows of it."""
+    """Tune a plan of one task (or find it done) and read what the store knows of it. Raises UsageError where nothing
+    is tuned."""
+    if not plan.rounds:
+        raise UsageError("the plan tunes nothing: rounds = 0; give it a round or more")
     name = tune(session, plan, command=command)
     data, history = run_report(session, name).data, History(session.store)
+    if "primary" not in data:
+        raise UsageError(f"run {name} has no measured round: is budget = {plan.budget!r} enough for one?")
     primary = data["primary"]
     run = history.find(name, tuned=True)["id"]
     rounds = [r for r in history.rounds(run) if r["after"] is not None and r["number"] <= plan.rounds]

@@ -115,7 +115,7 @@ def print_report(data: Mapping[str, Any], console: Console) -> None:
         _print_headline(view["headline"], console)
     console.print(Text(" · ".join(_facts(safe)), style="dim"))
     for board in view["boards"]:
-        for drawn in _board(board, str(safe.get("of") or "policy")):
+        for drawn in _board(board, str(safe.get("of") or "policy"), console.width < WIDEST):
             console.print()
             console.print(drawn)
     for draw in (_gates, _deltas, _spread, _quality, _gap, _compute, _external, _adds, _rounds):
@@ -167,6 +167,7 @@ def _print_headline(head: Mapping[str, Any], console: Console) -> None:
 
 BESIDE = 5  # parts of a metric in one table of the terminal
 WIDE = 100  # columns; with fewer, an interval stands below its delta: a number that is cut is a wrong number
+WIDEST = 120  # with fewer, what answers cost stands below a board
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -234,21 +235,24 @@ def _gates(view: Mapping[str, Any]) -> Table | None:
     return table
 
 
-def _board(drawn: Mapping[str, Any], of: str) -> Iterator[Table]:
-    """Ranks and values; and the metric's parts beside each other, where it has some."""
+def _board(drawn: Mapping[str, Any], of: str, narrow: bool = False) -> Iterator[Table]:
+    """Ranks and values; what answers cost, on a narrow screen below them; and the metric's parts, if it has some."""
     board = drawn["board"]
     title = f"{board['suite']} {board['split']} · {board['metric']} · n {figures.number(board['n'])}"
     told = {"errors": "errors", "truncated": "cut off", "output_tokens": "tokens", "latency_s": "latency"}
     shown = {key: name for key, name in told.items() if any(item["row"].get(key) for item in drawn["rows"])}
-    table = _table(title, "rank<", f"{of}<", str(board["metric"]), "behind", "p", *shown.values())
+    table = _table(title, "rank<", f"{of}<", str(board["metric"]), "behind", "p", *(() if narrow else shown.values()))
     table.columns[0].min_width, table.columns[1].min_width = 4, 16
+    costs = _table("cost", f"{of}<", *shown.values())
+    costs.columns[0].min_width = 24
     for item in drawn["rows"]:
         row, value = item["row"], f"{item['bar']['text']}\n{item['bar']['interval']}"
         form = {"latency_s": figures.latency}
         counts = [form.get(key, figures.number)(row.get(key)) for key in shown]
+        _add(costs, str(row["label"]), *counts)
         _add(table, item["rank"], str(row["label"]), value, f"{item['delta']}\n{item['behind']}".strip(), item["p"],
-             *counts)  # fmt: skip
-    yield table
+             *(() if narrow else counts))  # fmt: skip
+    yield from (table, costs) if narrow and shown else (table,)
     for start in range(0, len(drawn["parts"]), BESIDE):
         some = slice(start, start + BESIDE)
         table = _table("" if start else "by part", f"{of}<", *map(str, drawn["parts"][some]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from .ablations import what_each_adds
 from .compose import compose
 from .config import Plan, Source, load_plan, opened_name
 from .errors import UsageError
+from .examples import examples_of
 from .guards import labels_used, tuning_slice
 from .history import Eval, History
 from .loop import kept_round, splits_by_task, suite_of
@@ -21,8 +23,6 @@ from .stats import paired_delta, proportion_interval
 from .store import Slice, load_prompt
 from .tally import of_task
 from .types import Report
-
-EXAMPLES = 3
 
 
 def run_report(session: Session, name: str = "") -> Report:
@@ -64,7 +64,8 @@ def run_report(session: Session, name: str = "") -> Report:
         "quality": quality,
         "deltas": deltas,
         "rounds": [
-            _round(r, plan) | {"seconds": by_round.get(r["number"])} for r in rounds if r["after"] is not None
+            _round(r, plan) | {"seconds": by_round.get(r["number"]), "repeats": _repeats(rounds, r)}
+            for r in rounds if r["after"] is not None
         ],
     }  # fmt: skip
     if plan.tasks:
@@ -84,7 +85,7 @@ def _of_one(
     suite, _ = session.suite(plan.suite_ref)
     sealed = next((e.split for e in plan.eval if e.sealed), plan.eval[-1].split if plan.eval else None)
     last = max((e["round"] for e in evals if e["split"] == sealed), default=0)
-    data: dict[str, Any] = {"examples": _examples(session, history, [e for e in evals if e["split"] == sealed])}
+    data: dict[str, Any] = {"examples": examples_of(session, history, [e for e in evals if e["split"] == sealed])}
     if sealed and last:
         name = opened_name(plan.suite_ref)
         data["adds"] = what_each_adds(history, run, sealed, suite.metric_name, name)
@@ -107,7 +108,7 @@ def _of_several(
             use = next((use for use in uses if use.sealed), uses[-1])
             suite, row = session.suite(suite_of(plan, use))
             here = [e for e in evals if e["suite_row"] == row and e["split"] == use.split]
-            examples = _examples(session, history, here)
+            examples = examples_of(session, history, here)
             found["tasks"].append({"label": use.label or name, "split": use.split, "metric": suite.metric_name})
             found["examples"] += [{**one, "id": f"{name} {one['id']}"} for one in examples]
     macro = across.macro(session, plan, run["id"], data["deltas"], data["quality"])
@@ -186,12 +187,20 @@ def _quality(
         rows.append({
             "label": e["label"], "suite": suite or e["suite"].rsplit("/", 1)[-1], "split": e["split"],
             "metric": part or name, "value": mean, "low": low, "high": high, "n": len(values),
-            "errors": sum(i["value"] is None for i in items),
+            "errors": sum(i["value"] is None for i in items), "why_errors": _commonest(items),
             "truncated": sum(i["finish_reason"] == "length" for i in items),
             "output_tokens": sum(tokens) / len(tokens) if tokens else None,
             "latency_s": sum(seconds) / len(seconds) if seconds else None,
         })  # fmt: skip
     return rows
+
+
+def _commonest(items: Sequence[Mapping[str, Any]]) -> str:
+    """What most of the items that have no score failed by ("" if all have one)."""
+    told: Counter[str] = Counter()
+    for error in (i["error"] for i in items if i["value"] is None and i["error"]):
+        told[json.loads(error)["message"] if error.startswith("{") else error] += 1
+    return next((why[:200] for why, _ in told.most_common(1)), "")
 
 
 def _value(item: dict[str, Any], part: str | None) -> float:
@@ -250,6 +259,12 @@ def _round(r: dict[str, Any], plan: Plan) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _repeats(rounds: Sequence[Mapping[str, Any]], r: Mapping[str, Any]) -> int | None:
+    """The first round that made the very update of `r`, if it is an earlier one."""
+    first = next(one["number"] for one in rounds if one["update"] == r["update"])
+    return int(first) if first < r["number"] else None
+
+
 def _sources(stats: Mapping[str, Any], number: int, plan: Plan) -> list[dict[str, Any]]:
     used = [i for i, s in enumerate(plan.candidates) if s.in_round(number)]
     drawn = {i: n for i, (_, _, n) in zip(stats.get("ways") or used, stats.get("members", []))}
@@ -271,44 +286,6 @@ def _made(counted: Mapping[str, Any]) -> dict[str, Any]:
     written = counted["counted"]
     tokens = counted["tokens"] / written if written else None
     return {**kept, "output_tokens": tokens, "seconds": counted["seconds"] if written else None}
-
-
-def _examples(session: Session, history: History, chosen: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Items of the primary split with every label's answer, those that flipped first; `chosen` are its evals."""
-    if not chosen:
-        return []
-    answers = {e["label"]: history.eval_items(e["id"]) for e in chosen}
-    first, last = chosen[0]["label"], chosen[-1]["label"]
-    sql = (
-        "SELECT i.position, p.messages, i.item, i.reference FROM items i JOIN prompts p ON p.id = i.prompt "
-        "WHERE i.suite = ? AND i.split = ? ORDER BY i.position"
-    )
-    items = list(session.store.rows(sql, [chosen[0]["suite_row"], chosen[0]["split"]]))
-    by = {label: {i["position"]: i for i in rows} for label, rows in answers.items()}
-
-    def rank(position: int) -> tuple[int, int]:
-        before, after = by[first].get(position), by[last].get(position)
-        gained = ((after or {}).get("value") or 0) - ((before or {}).get("value") or 0)
-        # Two gains and one failure tell more than three gains.
-        return (0 if gained > 0 else 1, position)
-
-    ordered = sorted((i[0] for i in items if i[0] in by[first] and i[0] in by[last]), key=rank)
-    wrong = [p for p in ordered if not by[last][p]["value"]]
-    picked = [*ordered[: EXAMPLES - 1], *wrong[:1]] if wrong else ordered[:EXAMPLES]
-    shown = {i[0]: i for i in items}
-    return [
-        {
-            "id": shown[p][2],
-            "prompt": load_prompt(shown[p][1]).messages[-1].content,
-            "reference": None if shown[p][3] is None else json.dumps(json.loads(shown[p][3]), ensure_ascii=False),
-            "answers": [
-                {"label": label, "text": i["response"] or i["error"] or "", "right": None if i["value"] is None else
-                 i["value"] == 1.0}
-                for label in by if (i := by[label].get(p))
-            ],
-        }
-        for p in dict.fromkeys(picked)
-    ]  # fmt: skip
 
 
 def show_prompts(

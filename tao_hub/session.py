@@ -127,8 +127,12 @@ class Session:
         return self._suites[ref.digest]
 
     def slice(self, ref: Ref, split: str, limit: int | None = None) -> Slice:
-        """Bring a split into the store and return the part of it that a stage covers."""
-        return self.store.add_items(self.suite(ref)[1], split, self.prompts(ref, split), limit)
+        """Bring a split into the store and return the part of it that a stage covers. Raises UsageError where the split
+        holds no prompt."""
+        part = self.store.add_items(self.suite(ref)[1], split, self.prompts(ref, split), limit)
+        if not part.count:
+            raise UsageError(f"suite {ref.name}, split {split!r}: it holds no prompt (an empty file, say)")
+        return part
 
     def prompts(self, ref: Ref, split: str) -> Iterator[Prompt]:
         """The prompts of a suite's split, lazily. Raises UsageError where the suite has no such split or no data."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -53,15 +54,19 @@ class Store:
 
     def __init__(self, path: str | Path, write: bool = True) -> None:
         self.path = Path(path)
+        self.write = write
         self._lock: BinaryIO | None = None
         if not write and not self.path.exists():
             raise StoreError(f"no store at {self.path}; `tao-hub quickstart` or `tao-hub tune` makes one (or --store)")
         if write:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock = take_lock(self.path)
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._lock = take_lock(self.path)
+            except OSError as error:
+                why = f"{error.strerror}: {error.filename}"
+                raise StoreError(f"no store can be written at {self.path} ({why}); choose another --store") from error
         try:
-            connection = sqlite3.connect(self.path, timeout=30, isolation_level=None)
-            self.db: Any = Database(connection)
+            self.db: Any = Database(self._connect())
             self._prepare(write)
         except sqlite3.DatabaseError as error:
             self.close()
@@ -69,6 +74,20 @@ class Store:
         except BaseException:
             self.close()
             raise
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, timeout=30, isolation_level=None)
+        if not self.write:
+            try:
+                connection.execute("SELECT 1 FROM sqlite_master")
+            except sqlite3.OperationalError:  # SQLite writes beside a WAL file even to read it
+                connection.close()
+                wal = Path(f"{self.path}-wal")
+                if os.access(self.path.parent, os.W_OK) or (wal.exists() and wal.stat().st_size):
+                    raise
+                address = f"{self.path.resolve().as_uri()}?immutable=1"  # where nobody can write, nobody does
+                connection = sqlite3.connect(address, uri=True, isolation_level=None)
+        return connection
 
     def _prepare(self, write: bool) -> None:
         self.db.execute("PRAGMA foreign_keys = ON")
@@ -131,6 +150,11 @@ class Store:
     def policy(self, policy_digest: str, ref: Ref) -> int:
         text = canonical_json({"name": ref.name, "options": dict(ref.options)})
         return self._intern("policies", {"digest": policy_digest, "ref": text})
+
+    def place(self, row: int, ref: Ref) -> None:
+        """Keep where the files of a policy are now."""
+        text = canonical_json({"name": ref.name, "options": dict(ref.options)})
+        self.db.execute("UPDATE policies SET ref = ? WHERE id = ?", [text, row])
 
     def policy_of(self, row: int) -> tuple[str, Ref]:
         """(digest, Ref) of a policy's row id."""
@@ -218,14 +242,6 @@ class Store:
         """Whether the member holds any candidate that did not fail."""
         sql = "SELECT 1 FROM candidates WHERE policy = ? AND source = ? AND error IS NULL LIMIT 1"
         return self.one(sql, [member.policy, member.source]) is not None
-
-    def reasons(self, member: Member, most: int = 3) -> dict[str, int]:
-        """Why candidates of a member failed, the most frequent errors first, and how many did so."""
-        sql = (
-            "SELECT error, count(*) FROM candidates WHERE policy = ? AND source = ? AND slot < ? AND error IS NOT NULL "
-            "GROUP BY error ORDER BY 2 DESC, error LIMIT ?"
-        )
-        return dict(self.rows(sql, [member.policy, member.source, member.n, most]))
 
     def add_candidates(self, member: Member, rows: Iterable[tuple[int, Candidate]]) -> None:
         """Write (prompt row id, candidate) in one transaction; a slot that exists keeps what it has, unless that failed

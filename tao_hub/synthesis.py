@@ -44,7 +44,8 @@ def synthesize(session: Session, wanted: Synthesis, out: Path) -> dict[str, Any]
     A new input equals or nearly equals no input of its split, no other new one, and none of the splits to keep apart.
     It has the system message and meta of the prompt it was made from, and no reference; what it was written for goes to
     `wanted.pairs` only, which no suite, generator or reward reads. Candidates that were drawn are kept in the store:
-    the same call goes on where it was stopped, and writes the same file.
+    the same call goes on where it was stopped, and writes the same file. Raises UsageError where nothing new came, and
+    writes no file then.
     """
     for file in (out, wanted.pairs):
         if file is not None and file.exists():
@@ -71,6 +72,9 @@ def synthesize(session: Session, wanted: Synthesis, out: Path) -> dict[str, Any]
         pairs.append(dump_record({"id": name, "prompt": text, "response": prompt.text}))
         if len(rows) == wanted.n:
             break
+    if not rows:
+        why = ", ".join(f"{count} left out: {reason}" for reason, count in left.most_common()) or "none was made"
+        raise UsageError(f"no new input from {len(start)} ({why}): try another --way, --temperature or --seed")
     _write({out: rows, **({wanted.pairs: pairs} if wanted.pairs else {})})
     return {
         "written": len(rows), "wanted": wanted.n, "from": len(start), "left_out": dict(left), "file": str(out),

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
 from .config import RewardUse
 from .store import response_key
-from .types import Candidate, Group
+from .types import Candidate, Group, Score
+
+KINDS, LONGEST = 500, 100  # different reasons that a reward's are counted by, and characters of one
 
 
 class RoundStats:
@@ -22,6 +25,7 @@ class RoundStats:
         self.refused: dict[str, int] = {}
         self.sums: dict[str, dict[str, float]] = {}
         self.most: dict[str, tuple[float, int]] = {}
+        self.whys: dict[tuple[str, bool], Counter[str]] = {}  # by reward, and whether it failed
         self.groups: dict[str, int] = dict.fromkeys(("all", "flat", "unscored", "repeated"), 0)
         self.letters = 0
         self.totals: list[float] = [0, 0.0, 0.0]  # how many, their mean, the sum of squared distances from it
@@ -43,7 +47,7 @@ class RoundStats:
             for label, scored in sorted(group.scores[i].items()):
                 if scored.parts:  # trainers may learn by them
                     content.update(f"{label}|{sorted(scored.parts.items())}\n".encode())
-                self._count(label, scored.value, len(candidate.response))
+                self._count(label, scored, len(candidate.response))
         self._look(group)
         for label in {label for scores in group.scores for label in scores}:
             values = {s[label].value for s in group.scores if label in s}
@@ -82,9 +86,13 @@ class RoundStats:
         self.groups["unscored"] += not totals
         self.groups["repeated"] += len(group.candidates) - len({c.response for c in group.candidates})
 
-    def _count(self, label: str, value: float | None, length: int) -> None:
-        keys = ("n", "sum", "errors", "groups", "flat", "x", "xx", "xy", "yy")
+    def _count(self, label: str, scored: Score, length: int) -> None:
+        keys, value = ("n", "sum", "errors", "groups", "flat", "x", "xx", "xy", "yy"), scored.value
         s = self.sums.setdefault(label, dict.fromkeys(keys, 0.0))
+        told = str(scored.error.get("message", "")) if scored.error else scored.why
+        whys = self.whys.setdefault((label, value is None), Counter())
+        if told[:LONGEST] in whys or len(whys) < KINDS:
+            whys[told[:LONGEST]] += 1
         if value is None:
             s["errors"] += 1
             return
@@ -110,6 +118,12 @@ class RoundStats:
             kept = sorted(ranked[:most])
             self.chosen, self.said = [self.chosen[i] for i in kept], [self.said[i] for i in kept]
 
+    def _why(self, label: str, failed: bool, share: float) -> str:
+        """What a reward said most often of what it failed on or scored, if of more than such a share; else ""."""
+        whys = self.whys.get((label, failed), Counter())
+        told, times = next(iter(whys.most_common(1)), ("", 0))
+        return told if times > share * whys.total() else ""
+
     def reasons(self) -> str:
         return ", ".join(f"{n} candidates {why}" for why, n in sorted(self.refused.items(), key=lambda x: -x[1]))
 
@@ -124,6 +138,7 @@ class RoundStats:
             rewards.append({
                 "label": use.key, "weight": use.weight, "gate": use.gate, "errors": int(s["errors"]),
                 "mean_all": s["sum"] / n if n else None,
+                "why_errors": self._why(use.key, True, 0.0), "why_same": self._why(use.key, False, 0.5),
                 "mean_chosen": sum(chosen) / len(chosen) if chosen else None,
                 "no_spread": s["flat"] / s["groups"] if s["groups"] else None,
                 "at_most": self.most[use.key][1] / n if n else None,

@@ -55,6 +55,7 @@ def test_the_list_of_commands_is_that_of_the_commands(run: Run) -> None:
         ["nonsense"], ["tune"], ["tune", "absent.toml"], ["show", "--store", "no.db"], ["runs", "--store", "no.db"],
         ["rewards", "show", "absent"], ["eval"], ["score"], ["completion", "tcsh"], ["generate", "absent"],
         ["generate", "jsonl", "--policy", "core/echo"], ["tune", "bad.toml"], ["tune", "not.toml"], ["--nonsense"],
+        ["generate", "inbox:dev", "--policy", "core/echo", "--max-tokens", "0"], ["score", "rules/schema", "inbox:dev"],
     ],
     ids=" ".join,
 )  # fmt: skip

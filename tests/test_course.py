@@ -222,8 +222,32 @@ def test_what_a_round_saw_is_warned_of() -> None:
                  "2.1 times as long", "judge failed on 30 of 200",
                  "judge gives all candidates of a prompt the same in 95%"):  # fmt: skip
         assert part in told
-    calm = {**seen, "unscored_groups": 0, "chosen": 90, "repeated": 0.2, "letters_chosen": 100.0, "rewards": []}
-    assert warnings({"rounds": [calm]}) == []
+    calm = {**seen, "unscored_groups": 0, "chosen": 90, "repeated": 0.2, "letters_chosen": 100.0}
+    assert warnings({"rounds": [{**calm, "rewards": [{"label": "judge"}]}]}) == []
+    (told,) = warnings({"rounds": [{**calm, "rewards": []}]})
+    assert told.startswith("round 1: no [[rewards]] judge the answers")
+
+
+def test_a_warning_of_a_reward_says_what_the_reward_says_most(site: Site, tmp_path: Path, data: Path) -> None:
+    """Votes on records tell nothing of answers that are none, and the reader could not guess it."""
+    votes = {"name": "rules/consistency"}
+    with Session(tmp_path / "s.db", hub_of(site.add("learner", SOURCE))) as session:
+        name = tune(session, asked(data, rounds=1, rewards=[votes, SHORT]))
+        told = run_report(session, name).data["warnings"]
+        assert [w for w in told if "rules/consistency gives all" in w and "not JSON" in w and 'mode = "whole"' in w]
+    seen = {"number": 1, "candidates": 200, "chosen": 9, "groups": 10}
+    reward = {"label": "judge", "errors": 30, "why_errors": "no verdict"}
+    (told,) = warnings({"rounds": [{**seen, "rewards": [reward]}]})
+    assert told == "round 1: judge failed on 30 of 200 candidates (no verdict); --retry-errors asks again"
+
+
+def test_a_round_that_can_only_learn_the_same_again_is_warned_of(site: Site, tmp_path: Path, data: Path) -> None:
+    with Session(tmp_path / "s.db", hub_of(site.add("learner", SOURCE))) as session:
+        start = [{"strategy": "direct", "n": 4, "policy": "start"}]
+        told = run_report(session, tune(session, asked(data, rounds=2, candidates=start))).data["warnings"]
+        assert [w for w in told if w.startswith("round 2: it learnt the same from the same start as round 1")]
+        told = run_report(session, tune(session, asked(data, rounds=2))).data["warnings"]
+        assert not [w for w in told if "learnt the same" in w]
 
 
 def test_answers_that_grow_are_warned_of() -> None:

@@ -70,6 +70,8 @@ def test_the_metric_and_examples_are_options(tmp_path: Path) -> None:
         ('{"prompt": "x", "prompt": "y"}', "twice"),
         ('{"prompt": "x", "meta": [1]}', '"meta" must be an object'),
         ('{"prompt": "x", "id": 1.5}', '"id" must be'),
+        ('{"prompt": "x", "id": 1}', '"id" "1" is that of line 1, too: give each row its own'),
+        ('[{"prompt": "x"},', "one object a line, no array"),
     ],
 )
 def test_a_malformed_line_names_file_line_and_what_was_found(tmp_path: Path, line: str, what: str) -> None:
@@ -85,9 +87,20 @@ def test_bytes_that_are_no_text_or_no_gzip_are_named(tmp_path: Path) -> None:
     (tmp_path / "b.jsonl.gz").write_bytes(b"plain")
     whole = gzip.compress(b'{"prompt": "x"}\n' * 1000)
     (tmp_path / "c.jsonl.gz").write_bytes(whole[: len(whole) // 2])
-    for split in "abc":
+    (tmp_path / "d.jsonl").write_text('{"prompt": "x"}\n', encoding="utf-16")
+    for split, told in (("a", "byte 0xff at column 13.: save the file as UTF-8"), ("d", "UTF-16, expected UTF-8")):
+        with pytest.raises(ValueError, match=told):
+            list(suite(tmp_path).prompts(split))
+    for split in "abcd":
         with pytest.raises(ValueError, match=rf"{split}\.jsonl"):
             list(suite(tmp_path).prompts(split))
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_no_part_of_a_row(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b'\xef\xbb\xbf{"prompt": "x"}\r\n\r\n{"prompt": "y"}\r\n')
+    (tmp_path / "b.jsonl").write_bytes(b"\xef\xbb\xbf\r\n")
+    assert [(p.id, p.text) for p in suite(tmp_path).prompts("a")] == [("1", "x"), ("3", "y")]
+    assert list(suite(tmp_path).prompts("b")) == []
 
 
 def test_missing_data_and_unknown_splits_say_what_is_there(tmp_path: Path) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import random
 from pathlib import Path
 
 import pytest
 from conftest import Run, Site, hub_of, write_rows
+from rich.console import Console
 
 from tao_hub import Ref, Session
 from tao_hub.history import History
-from tao_hub.leaderboard import Standing, leaderboard, standings
+from tao_hub.leaderboard import Standing, board, leaderboard, standings
 from tao_hub.loop import evaluate
+from tao_hub.report import print_report
 from tao_hub.stats import Estimate, compare, holm
 
 N = 60
@@ -182,3 +185,52 @@ def test_a_file_that_was_changed_is_another_board(run: Run, data: Path) -> None:
     assert [(b["n"], [row["label"] for row in b["rows"]]) for b in boards] == [
         (N, ["core/echo template=yes"]), (N, ["core/echo template=no"])
     ]  # fmt: skip
+
+
+def test_folders_and_files_are_suites_of_their_own_that_boards_tell_apart(run: Run, tmp_path: Path) -> None:
+    for folder, answer in (("mails", "yes"), ("calls", "no")):
+        rows = ({"id": str(i), "prompt": f"Is {i} one?", "reference": answer} for i in range(4))
+        write_rows(tmp_path / folder / "test.jsonl", *rows)
+    asked = ("--policy", "core/echo", "--policy-option", "template=yes")
+    told = run("eval", "mails:test", "calls/test.jsonl", *asked, "--report", "board.html", "--json").json
+    names = ["jsonl path=mails", "jsonl path=calls/test.jsonl"]
+    assert [(board["suite"], board["rows"][0]["value"]) for board in told["boards"]] == [
+        ("mean of 2 suites", 0.5), (names[0], 1.0), (names[1], 0.0)
+    ]  # fmt: skip
+    assert [row["suite"] for row in told["quality"]] == names
+    assert all(name in (tmp_path / "board.html").read_text(encoding="utf-8") for name in names)
+    assert len(run("eval", "mails", *asked, "--json").json["boards"]) == 1  # no other folder's
+    whole = run("report", "eval jsonl:test", "--format", "json").json
+    assert [board["suite"] for board in whole["boards"][1:]] == names
+    unknown = run("eval", "letters:test", *asked)
+    assert (unknown.code, "unknown suite 'letters'" in unknown.err) == (2, True)
+    nothing = run("prompts", "synthesize", "mails:test", "-n", "1", *asked[:2], "--output", "more.jsonl")
+    assert "no new input from 4" in nothing.err
+
+
+@pytest.mark.parametrize("width", [80, 100, 119, 120, 140])
+def test_no_number_of_a_board_is_cut_on_a_narrow_terminal(width: int) -> None:
+    rows = {
+        label: {"value": value, "low": value - 0.05, "high": value + 0.05, "errors": 12, "truncated": 3456,
+                "output_tokens": 123.4, "latency_s": 1.5}
+        for label, value in (("a policy with a name", 0.75), ("mine", 0.5))
+    }  # fmt: skip
+    delta = Estimate(-0.25, 0.025, -0.3, -0.2, 0.001, 4000, 4000)
+    data = {"title": "t", "boards": [board("inbox", "test", "exact", 4000, rows, {tuple(rows): delta})]}
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    print_report(data, console)
+    shown = console.file.getvalue()
+    for number in ("75.0%", "50.0%", "[70.0, 80.0]", "−25.0 pp", "[−30.0, −20.0]", "3,456", "123", "1.5 s"):
+        assert number in shown, shown
+    assert all(len(line.rstrip()) <= width for line in shown.splitlines())
+
+
+def test_items_that_could_not_be_scored_are_told_with_the_reason(run: Run, data: Path) -> None:
+    rows = ({"prompt": f"Is {i} one?", **({} if i else {"reference": "yes"})} for i in range(3))
+    write_rows(data / "test.jsonl", *rows)
+    told = ("jsonl test has items without a score, which count as wrong (core/echo template=yes: 2 of 3): "
+            "this prompt has no reference: use a split with gold")  # fmt: skip
+    assert run(*asked(data, "yes", "--report", "board.html", "--json")).json["warnings"] == [told]
+    assert "warning: jsonl test has items without a score" in run(*asked(data, "yes")).out
+    assert run("report", "--format", "json").json["warnings"] == [told]
+    assert "this prompt has no reference" in (data.parent / "board.html").read_text(encoding="utf-8")

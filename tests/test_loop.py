@@ -496,6 +496,26 @@ def test_the_commands_of_the_loop_work_one_by_one_and_speak_json(
         assert (refused.code, reason in refused.err) == (2, True), refused.err
 
 
+def test_looking_once_more_at_two_labels_changes_no_verdict_of_the_run(
+    site: Site, tmp_path: Path, data: Path, run: Run
+) -> None:
+    """`compare RUN BEFORE AFTER` tests at the level that the look has, and keeps nothing."""
+    site.add("learner", SOURCE)
+    config = write_plan(tmp_path / "plan.toml", settings(data, rounds=2, eval=[{"split": "test"}]))
+    tuned = run("tune", config, "--store", "s.db", "--json").json
+    kept = {(d["before_label"], d["after_label"]): d for d in tuned["deltas"]}
+    assert sorted(kept) == [("base", "round 1"), ("base", "round 2"), ("round 1", "round 2")]
+    for pair, delta in kept.items():
+        (again,) = run("compare", tuned["run"], *pair, "--store", "s.db", "--json").json
+        assert {key: again[key] for key in ("low", "high", "alpha", "note", "verdict")} == {
+            key: delta[key] for key in ("low", "high", "alpha", "note", "verdict")
+        }
+        assert delta["alpha"] < 0.05
+    (back,) = run("compare", tuned["run"], "round 1", "base", "--store", "s.db", "--json").json
+    assert back["delta"] == -kept["base", "round 1"]["delta"]
+    assert run("report", "--store", "s.db", "--format", "json").json["deltas"] == tuned["deltas"]
+
+
 def test_a_gate_that_says_no_ends_with_code_one(site: Site, tmp_path: Path, data: Path, run: Run) -> None:
     site.add("learner", SOURCE)
     config = write_plan(tmp_path / "plan.toml", settings(data, policy_options={"replies": ["yes"]}))

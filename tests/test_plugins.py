@@ -225,6 +225,8 @@ def test_a_policy_may_be_a_generators_short_name_as_of_other_components(
 
 
 def test_an_unknown_name_lists_the_known_ones(site: Site) -> None:
+    with pytest.raises(PluginError, match=r"unknown generator 'ehco' \(did you mean 'echo'\?\); known: "):
+        hub_of().find("generator", "ehco")
     with pytest.raises(PluginError, match=r"unknown generator 'nowhere'; known: core/echo"):
         hub_of().generator(Ref("nowhere"))
 

@@ -17,6 +17,8 @@ import pytest
 from conftest import PATIENCE, Run, Site, hub_of, write_rows
 
 from tao_hub import Candidate, Message, Prompt, Ref, Sampling, Score, Session, Store, StoreError
+from tao_hub.history import History
+from tao_hub.lock import writer
 from tao_hub.loop import generate, score
 from tao_hub.migrations import migrations
 from tao_hub.store import Member, Slice, response_key
@@ -109,10 +111,33 @@ def test_a_second_writer_is_refused_with_the_pid_of_the_first_and_readers_are_no
         refused = run("generate", "jsonl", "--policy", "core/echo", "--store", tmp_path / "s.db")
         assert refused.code == 2
         assert str(process.pid) in refused.err
+        if Path("/proc/locks").exists():
+            assert writer(tmp_path / "s.db") == str(process.pid)
     finally:
         os.kill(process.pid, signal.SIGKILL)
         process.wait(PATIENCE)
+    assert writer(tmp_path / "s.db") == ""
     Store(tmp_path / "s.db").close()  # the lock died with its holder
+
+
+@pytest.mark.skipif(not Path("/proc/locks").exists(), reason="the system does not list its locks")
+def test_a_run_that_is_being_worked_on_is_not_called_interrupted(tmp_path: Path, run: Run) -> None:
+    with Session(tmp_path / "s.db") as session:
+        History(session.store).begin("mine", {}, "", {})
+        told = run("runs", "--store", "s.db").out
+        assert f"unfinished (process {os.getpid()} is writing)" in told
+        assert run("report", "--store", "s.db", "--format", "json").json["status"].startswith("unfinished (process")
+    assert "interrupted (same command resumes)" in run("runs", "--store", "s.db").out
+    assert run("report", "--store", "s.db", "--format", "json").json["status"] == "interrupted"
+
+
+def test_a_store_without_a_run_says_so(tmp_path: Path, run: Run) -> None:
+    Store(tmp_path / "s.db").close()
+    for command in ("report", "show"):
+        refused = run(command, "--store", "s.db")
+        assert refused.code == 2
+        assert refused.err.endswith("yet; `tao-hub tune` makes one\n")
+        assert "''" not in refused.err
 
 
 def test_owed_slots_are_exactly_the_missing_ones(tmp_path: Path) -> None:

@@ -89,6 +89,16 @@ def test_a_file_that_exists_is_not_written_over(tmp_path: Path, data: Path) -> N
     assert read_rows(tmp_path / "new.jsonl") == [{"prompt": "mine"}]
 
 
+def test_where_nothing_new_came_no_file_is_left_in_the_way_of_the_next_try(run: Run, data: Path) -> None:
+    asked = ("prompts", "synthesize", data, "-n", "5", "--policy", "core/echo", "--output", "new.jsonl")
+    for _ in range(2):
+        refused = run(*asked)
+        assert refused.code == 2
+        assert "Error: no new input from 30 (" in refused.err
+        assert "left out: " in refused.err
+        assert "exists" not in refused.err
+
+
 def test_questions_get_other_values_of_the_data_without_any_model(run: Run, tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "shop.sqlite")) as db:
         db.execute("CREATE TABLE product (name TEXT, category TEXT, price REAL)")

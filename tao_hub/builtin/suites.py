@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,9 @@ class Metric(components.Options):
 class Jsonl(Suite):
     """One file (its split is the file's name) or a folder of SPLIT.jsonl[.gz].
 
-    A row is {"id"?, "prompt": str | [{"role", "content"}, …], "reference"?, "meta"?}; its id defaults to the line
-    number. Blank lines are skipped; any other line that is no row is a ValueError naming file, line and what was found.
+    A row is {"id"?, "prompt": str | [{"role", "content"}, …], "reference"?, "meta"?}; its id, which no other row of the
+    file has, defaults to the line number. Blank lines are skipped; any other line that is no row is a ValueError naming
+    file, line and what was found.
     """
 
     class Options(components.Options):
@@ -84,17 +86,21 @@ class Jsonl(Suite):
         return files
 
     def _read(self, file: Path) -> Iterator[Prompt]:
-        number = 0
+        number, lines_of = 0, dict[str, int]()
         try:
             with gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb") as lines:
                 for number, line in enumerate(lines, 1):
-                    if line.strip():
-                        yield self._prompt(line, number)
+                    if line.removeprefix(BOM_UTF8).strip():
+                        prompt = self._prompt(line, number)
+                        if (other := lines_of.setdefault(prompt.id, number)) != number:
+                            cure = "give each row its own, or leave ids out"
+                            raise ValueError(f'"id" {_show(prompt.id)} is that of line {other}, too: {cure}')
+                        yield prompt
         except (ValueError, EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise ValueError(f"{file}, line {number or 1}: {error}") from error
 
     def _prompt(self, line: bytes, number: int) -> Prompt:
-        row = parse_json(line.decode("utf-8-sig"), max_chars=MAX_LINE)
+        row = _parse(line)
         if not isinstance(row, dict):
             raise ValueError(f"expected an object, found {_show(row)}")
         if unknown := sorted(row.keys() - KEYS):
@@ -120,6 +126,24 @@ class Jsonl(Suite):
         if self.options.system and messages[0].role != "system":
             messages = (Message("system", self.options.system), *messages)
         return messages
+
+
+def _parse(line: bytes) -> Any:
+    """The JSON of a line. Raises ValueError that says what it is instead, where that is plain."""
+    if line.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) or b"\0" in line[:4]:
+        raise ValueError("this is UTF-16, expected UTF-8: save the file as UTF-8")
+    try:
+        text = line.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        bad = f"byte 0x{line[error.start]:02x} at column {error.start + 1}"
+        raise ValueError(f"not UTF-8 ({bad}): save the file as UTF-8, as `iconv -f latin1 -t utf-8` does") from error
+    try:
+        return parse_json(text, max_chars=MAX_LINE)
+    except ValueError as error:
+        whole = text.strip()
+        if whole.startswith("[") or whole == "{":
+            raise ValueError(f"{error}; a JSONL file has one object a line, no array and none over lines") from error
+        raise
 
 
 def _show(value: Any) -> str:

@@ -11,7 +11,7 @@ from .. import config
 from ..types import Ref
 from .files import OutputFile
 from .lists import json_option
-from .stages import open_session, option_option, split_of, store_option, suite_option
+from .stages import named_suite, open_session, option_option, split_of, store_option, suite_option
 
 
 @click.group("prompts")
@@ -23,14 +23,14 @@ def prompts_command() -> None:
 @click.argument("suite")
 @click.option("--way", default="paraphrase", show_default=True,
               help="Strategy that makes inputs: paraphrase, more, sql/values, sql/backwards, …")
-@click.option("-n", default=500, show_default=True, help="New inputs wanted.")
+@click.option("-n", default=500, type=click.IntRange(1), show_default=True, help="New inputs wanted.")
 @click.option("--output", "out", type=OutputFile(), required=True, help="JSONL file to write.")
 @click.option("--pairs", "written_for", type=click.Path(path_type=Path), default=None,
               help="Also write what each input was written for (by sql/backwards), as JSONL of prompt and response.")
 @click.option("--policy", default="smollm2", show_default=True, help="Who is asked (by strategies that ask).")
 @click.option("--apart", multiple=True, help="Split that no new input may repeat; default: all others of the suite.")
 @click.option("--temperature", default=0.9, show_default=True)
-@click.option("--max-tokens", default=200, show_default=True)
+@click.option("--max-tokens", default=200, type=click.IntRange(1), show_default=True)
 @click.option("--seed", default=0, show_default=True)
 @option_option
 @suite_option
@@ -46,11 +46,9 @@ def synthesize(
     from ..synthesis import synthesize as make
 
     with open_session(store, as_json) as s:
-        name, split = config.parse_suite(suite)
-        ref = Ref(name, config.parse_options(suite_pairs))
-        if split is None and "prompts" in s.suite(ref)[0].splits():
-            split = "prompts"
-        ref, split = split_of(s, f"{name}:{split}" if split else name, suite_pairs)
+        ref, split = named_suite(s, suite, suite_pairs)
+        if split is None:
+            split = "prompts" if "prompts" in s.suite(ref)[0].splits() else split_of(s, suite, suite_pairs)[1]
         way_ref = Ref(way, config.parse_options(pairs))
         wanted = Synthesis(ref, split, way_ref, n, policy, temperature, max_tokens, seed, apart, written_for)
         told = make(s, wanted, out)

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from ..cli import hub
+from ..lock import writer
 from .files import OutputFile
 from .lists import json_option, table
 from .stages import store_option
@@ -19,6 +20,12 @@ def reading(store: Path) -> Any:
     from ..store import Store
 
     return Session(Store(store, write=False), hub())
+
+
+def unfinished(store: Path) -> str:
+    """What is to be said of a run that is not done while a process writes its store; "" while none does."""
+    process = writer(store)
+    return f"unfinished (process {process} is writing)" if process else ""
 
 
 @click.command("runs")
@@ -33,10 +40,8 @@ def runs_command(store: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows, ensure_ascii=False))
         return
-    lines = [
-        [r["name"], r["created"], "done" if r["finished"] else "interrupted (same command resumes)", str(r["rounds"])]
-        for r in rows
-    ]
+    open_ = unfinished(store) or "interrupted (same command resumes)"
+    lines = [[r["name"], r["created"], "done" if r["finished"] else open_, str(r["rounds"])] for r in rows]
     table(["run", "created", "state", "rounds"], lines)
 
 
@@ -53,6 +58,8 @@ def report_command(run: str, form: str, output: Path | None, store: Path) -> Non
 
     with reading(store) as s:
         data = dict(run_report(s, run).data)
+    if data["status"] == "interrupted":
+        data["status"] = unfinished(store) or data["status"]
     if form == "terminal" and output is None:
         from rich.console import Console
 

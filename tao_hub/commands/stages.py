@@ -12,7 +12,7 @@ import click
 
 from .. import config
 from ..cli import hub
-from ..errors import GateFailed, UsageError
+from ..errors import GateFailed, PluginError, UsageError
 from ..types import Ref, Sampling
 from .extend import OpenCommand
 from .files import OutputFile
@@ -65,15 +65,28 @@ def command_line() -> str:
 
 def split_of(opened: Any, text: str, pairs: Sequence[str] = ()) -> tuple[Ref, str]:
     """SUITE[:SPLIT] with its options; a suite with one split needs none named."""
-    name, split = config.parse_suite(text)
-    ref = Ref(name, config.parse_options(pairs))
+    ref, split = named_suite(opened, text, pairs)
     if split is None:
         splits = list(opened.suite(ref)[0].splits())
         if not splits:
-            raise UsageError(f"suite {name} has no split: its data is not there (see `tao-hub suites show {name}`)")
+            cure = f"its data is not there (see `tao-hub suites show {ref.name}`)"
+            raise UsageError(f"suite {ref.name} has no split: {cure}")
         preferred = [s for s in ("test", "dev") if s in splits]
         split = preferred[0] if preferred else splits[0]
     return ref, split
+
+
+def named_suite(opened: Any, text: str, pairs: Sequence[str] = ()) -> tuple[Ref, str | None]:
+    """SUITE[:SPLIT] as it was written: a suite's name or, where none is called so, a JSONL file or a folder of them."""
+    name, split = config.parse_suite(text)
+    options = config.parse_options(pairs)
+    try:
+        opened.hub.find("suite", name)
+    except PluginError:
+        if not Path(name).exists():
+            raise
+        return Ref("jsonl", {**options, "path": name}), split
+    return Ref(name, options), split
 
 
 def policy_of(opened: Session, text: str, pairs: Sequence[str]) -> Policy:
@@ -91,7 +104,7 @@ def policy_of(opened: Session, text: str, pairs: Sequence[str]) -> Policy:
 @click.option("-n", default=4, type=click.IntRange(1), show_default=True, help="Candidates per prompt.")
 @click.option("--temperature", default=0.8, type=click.FloatRange(min=0), show_default=True)
 @click.option("--top-p", default=1.0, type=click.FloatRange(0, 1, min_open=True), show_default=True)
-@click.option("--max-tokens", default=256, show_default=True)
+@click.option("--max-tokens", default=256, type=click.IntRange(1), show_default=True)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--limit", type=click.IntRange(1), help="Only the first so many prompts.")
 @click.option("--deterministic", is_flag=True, help="Repeat whole batches on resume, so results are the same.")
@@ -104,6 +117,7 @@ def generate_command(
     limit: int | None, deterministic: bool, retry_errors: bool, store: Path, as_json: bool,
 ) -> None:  # fmt: skip
     """Draw the candidates that SUITE[:SPLIT] is owed."""
+    from ..counts import candidate_counts, reasons
     from ..stages import generate
 
     with open_session(store, as_json, deterministic=deterministic, retry_errors=retry_errors) as s:
@@ -112,14 +126,10 @@ def generate_command(
         sampling = Sampling(temperature, max_tokens, top_p, seed)
         owner = policy_of(s, policy, policy_pairs)
         member = generate(s, part, owner, Ref(strategy, config.parse_options(pairs)), sampling, n, ref)
-        found = s.store.one(
-            "SELECT count(*), sum(error IS NOT NULL), sum(finish_reason = 'length') FROM candidates "
-            "WHERE policy = ? AND source = ? AND slot < ?", [member.policy, member.source, member.n],
-        ) or (0, 0, 0)  # fmt: skip
+        counted = candidate_counts(s.store, part, member)
         result = {
-            "suite": ref.name, "split": split, "prompts": part.count, "policy": owner.digest,
-            "candidates": found[0], "errors": found[1] or 0, "truncated": found[2] or 0,
-            **({"reasons": s.store.reasons(member)} if found[1] else {}),
+            "suite": ref.name, "split": split, "prompts": part.count, "policy": owner.digest, **counted,
+            **({"reasons": reasons(s.store, part, member)} if counted["errors"] else {}),
         }  # fmt: skip
     _tell(result, as_json)
 
@@ -169,14 +179,20 @@ def score_command(
         return
     if not suite:
         raise UsageError("say what to score: SUITE[:SPLIT] of the store, or --input FILE --output FILE")
+    from ..counts import score_counts
     from ..stages import score
 
     with open_session(store, as_json, timeout, retry_errors=retry_errors) as s:
         of, split = split_of(s, suite, suite_pairs)
         part = s.slice(of, split, limit)
-        members = s.store.members(part, policy_of(s, policy, policy_pairs).row if policy else None)
+        owner = policy_of(s, policy, policy_pairs).row if policy else None
+        members = s.store.members(part, owner)
+        if not members:
+            whose = f" by {policy}" if policy else ""
+            raise UsageError(f"{store} holds no candidate of {suite}{whose} to score; `tao-hub generate` draws some")
         opened = score(s, part, members, s.reward(ref, of))
-        result = {"suite": of.name, "split": split, **s.store.score_counts(opened.row)}
+        counted = score_counts(s.store, part, opened.row, owner, opened.reward.uses_reference)
+        result = {"suite": of.name, "split": split, **counted}
     _tell(result, as_json)
 
 
@@ -187,7 +203,7 @@ def score_command(
 @click.option("--strategy", default="direct", show_default=True)
 @option_option
 @suite_option
-@click.option("--max-tokens", default=256, show_default=True)
+@click.option("--max-tokens", default=256, type=click.IntRange(1), show_default=True)
 @click.option("--limit", type=click.IntRange(1), help="Only the first so many items.")
 @click.option("--report", type=OutputFile(), help="Also write the leaderboard as one HTML page.")
 @retry_option
@@ -200,12 +216,14 @@ def eval_command(
 ) -> None:  # fmt: skip
     """Measure each --policy on each SUITE[:SPLIT] by the suite's own metric, and rank them.
 
+    A SUITE is a name of `tao-hub suites`, or a JSONL file or a folder of them (core/jsonl): `mails:test`.
+
     What was measured before is not measured again, and stays on the leaderboard: `tao-hub report 'eval SUITE:SPLIT'`
     shows all of a workspace.
     """
     from ..environment import describe
     from ..history import History
-    from ..leaderboard import leaderboard
+    from ..leaderboard import leaderboard, told_apart
     from ..loop import compare, evaluate
     from ..report import print_report, render_html
     from ..runs import quality_rows
@@ -217,8 +235,9 @@ def eval_command(
     with open_session(store, as_json, retry_errors=retry_errors) as s:
         history = History(s.store)
         opened = [policy_of(s, policy, policy_pairs) for policy in policies]  # what is wrong with one is told first
-        for text in suites:
-            ref, split = split_of(s, text, suite_pairs)
+        asked = [split_of(s, text, suite_pairs) for text in suites]
+        called = told_apart([ref for ref, _ in asked])
+        for (ref, split), name in zip(asked, called):
             run = history.begin(f"eval {ref.name}:{split}", {}, command_line(), describe(s.hub))
             base = None
             runs[f"eval {ref.name}:{split}"] = None
@@ -229,28 +248,31 @@ def eval_command(
                     s, ref, split, owner, run=run, label=label, strategy=way, max_tokens=max_tokens, limit=limit,
                 )  # fmt: skip
                 suite = s.suite(ref)[0]
-                rows += quality_rows(history, run, done, suite.metric_name, suite.metric_parts)
+                made = quality_rows(history, run, done, suite.metric_name, suite.metric_parts)
+                rows += [{**row, "suite": name} for row in made]
                 if base is not None:
                     labels = {"before_label": base.label, "after_label": label, "split": split}
-                    deltas += [d.__dict__ | labels for d in compare(s, run, ref, base, done)]
+                    deltas += [d.__dict__ | labels for d in compare(s, run, ref, base, done, called=name)]
                 base = base or done
                 measured[label] = None
             history.finish(run)
-        board = dict(leaderboard(s, *runs, labels=measured).data)
+        own = {s.suite(ref)[1] for ref, _ in asked}
+        board = dict(leaderboard(s, *runs, labels=measured, suites=own).data)
     if report is not None:
         report.write_text(render_html(board), encoding="utf-8")
         click.echo(f"wrote {report}", err=True)
     if as_json:
-        click.echo(json.dumps({"quality": rows, "deltas": deltas, "boards": board["boards"]}, ensure_ascii=False))
+        kept = {key: board[key] for key in ("boards", "warnings")}
+        click.echo(json.dumps({"quality": rows, "deltas": deltas, **kept}, ensure_ascii=False))
         return
     from rich.console import Console
 
-    print_report({"title": board["title"], "boards": board["boards"]}, Console())
+    print_report({key: board[key] for key in ("title", "boards", "warnings")}, Console())
 
 
 @click.command("tune")
 @click.argument("plan", metavar="CONFIG.toml", type=click.Path(path_type=Path), required=False)
-@click.option("--init", type=click.Path(path_type=Path), help="Write a commented config there and stop.")
+@click.option("--init", type=OutputFile(), help="Write a commented config there and stop.")
 @click.option("--policy", default=None, help="Starting policy (overrides the file).")
 @click.option("--rounds", type=int, default=None)
 @click.option("--seed", type=int, default=None)
@@ -338,7 +360,9 @@ def show_report(data: dict[str, Any], report: Path) -> None:
 
 
 def _require(data: dict[str, Any]) -> None:
-    primary = data.get("primary") or {}
+    primary = data.get("primary")
+    if not primary:
+        raise GateFailed("--require-improvement: no round was measured (rounds = 0, no [[eval]], or no budget for one)")
     found = [
         d for d in data["deltas"]
         if all(d.get(k) == primary.get(k) for k in ("suite", "split", "metric", "before_label", "after_label"))

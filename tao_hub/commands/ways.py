@@ -12,6 +12,7 @@ from .. import config
 from ..errors import UsageError
 from .files import OutputFile
 from .lists import json_option, numbers, table
+from .reports import reading
 from .stages import command_line, open_session, store_option, write_report
 
 if TYPE_CHECKING:
@@ -89,22 +90,22 @@ def _labels_of_a_run(asked: Sequence[str], store: Path, as_json: bool) -> None:
     run, before, after = asked
     from ..across import splits
     from ..history import Eval, History
-    from ..loop import compare
+    from ..loop import deltas_between, level, looks
 
-    with open_session(store, True) as s:
+    with reading(store) as s:  # who looks once more changes no verdict of the run
         history = History(s.store)
         found = history.find(run, tuned=True)
-        evals = history.evals(found["id"])
-        planned = splits(s, config.load_plan(found["plan"]), evals)
-        named = {(m.suite_row, m.use.split): m.use.label for m in planned}
+        evals, plan = history.evals(found["id"]), config.load_plan(found["plan"])
+        planned = {(m.suite_row, m.use.split): m.use for m in splits(s, plan, evals)}
         deltas: list[dict[str, Any]] = []
         for e in [e for e in evals if e["label"] == before]:
             same = (after, e["split"], e["suite_row"])
             for f in [f for f in evals if (f["label"], f["split"], f["suite_row"]) == same]:
                 old, new = (Eval(x["id"], x["label"], x["split"], x["round"]) for x in (e, f))
-                ref = history.suite_ref(e["suite_row"])
-                called = named.get((e["suite_row"], e["split"]), "")
-                made = compare(s, found["id"], ref, old, new, called=called)
+                ref, use = history.suite_ref(e["suite_row"]), planned.get((e["suite_row"], e["split"]))
+                look = max(1, looks(s, found["id"], ref, e["split"], max(e["round"], f["round"])))
+                alpha = level(plan, use, look) if use else 0.05
+                made = deltas_between(s, ref, old, new, alpha, look, use.label if use else "")
                 deltas += [d.__dict__ | {"split": e["split"]} for d in made]
         if not deltas:
             labels = sorted({e["label"] for e in evals})

@@ -94,7 +94,7 @@ class Consistency(tao_hub.GroupReward):
             record: dict[str, Any] = tao_hub.parse_record(candidate.response)
         except ValueError as error:
             if self.options.mode == "fields":
-                return str(error)
+                return f"{error} (mode = \"whole\" votes on texts)"
             return self._text(candidate.response)
         if self.options.mode == "whole" and self.options.answer:
             return self._text(candidate.response)
