@@ -8,7 +8,7 @@ from typing import Any
 
 from .history import History
 from .session import Session
-from .store import load_prompt
+from .stored import load_prompt
 
 EXAMPLES = 3
 

@@ -89,7 +89,7 @@ def _own(store: Store, most: int, run: int, number: int, part: Slice | None) -> 
 
 
 def _input(messages: str) -> str:
-    from .store import load_prompt
+    from .stored import load_prompt
 
     return load_prompt(messages).text
 

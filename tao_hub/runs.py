@@ -20,7 +20,8 @@ from .loop import kept_round, splits_by_task, suite_of
 from .recycle import drawn_in
 from .session import Session
 from .stats import paired_delta, proportion_interval
-from .store import Slice, load_prompt
+from .store import Slice
+from .stored import load_prompt
 from .tally import of_task
 from .types import Report
 

@@ -14,7 +14,8 @@ from .config import Plan, RewardUse
 from .errors import PluginError, TaoHubError, UsageError
 from .scoring import score_group, score_pairs
 from .session import OpenReward, Policy, Session
-from .store import Member, Slice, group_context, response_key
+from .store import Member, Slice
+from .stored import group_context, response_key
 from .types import Candidate, Completion, Group, Prompt, Ref, Request, Sampling, Score, digest
 
 CHUNK = 256  # most prompts per call of a generator: enough to sort by length; more would put all long ones together

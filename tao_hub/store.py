@@ -5,20 +5,30 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
-from hashlib import blake2b
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO
 
 from .errors import StoreError
 from .light_sqlite import Database
 from .lock import take_lock
 from .migrations import migrations
-from .types import Candidate, Group, Message, Prompt, Ref, Sampling, Score, canonical_json, digest
+from .stored import (
+    CANDIDATE,
+    DRAWN,
+    candidate_of,
+    candidate_row,
+    dump_prompt,
+    group_context,
+    load_prompt,
+    reference_digest,
+    response_key,
+    storable,
+)
+from .types import Candidate, Group, Prompt, Ref, Sampling, Score, canonical_json, digest
 
 PAGE = 500  # rows held in memory at a time
 _ALIVE = {False: "", True: " AND c.error IS NULL"}
@@ -187,7 +197,7 @@ class Store:
             )
             same = True
             for position, prompt in enumerate(islice(prompts, limit)):
-                key = (prompt.digest, prompt.id or str(position), _reference_digest(prompt.reference))
+                key = (prompt.digest, prompt.id or str(position), reference_digest(prompt.reference))
                 same = same and next(stored, None) == key
                 if not same:
                     self._put_item(suite, split, position, prompt, key)
@@ -199,7 +209,7 @@ class Store:
 
     def _put_item(self, suite: int, split: str, position: int, prompt: Prompt, key: tuple[str, str, bytes]) -> None:
         asked = "INSERT OR IGNORE INTO prompts (digest, messages) VALUES (?, ?)"
-        self.db.execute(asked, [key[0], storable(_dump_prompt(prompt))])
+        self.db.execute(asked, [key[0], storable(dump_prompt(prompt))])
         reference = None if prompt.reference is None else storable(canonical_json(prompt.reference))
         self.db.execute(
             "INSERT OR REPLACE INTO items VALUES (?, ?, ?, (SELECT id FROM prompts WHERE digest = ?), ?, ?, ?, ?)",
@@ -246,13 +256,13 @@ class Store:
     def add_candidates(self, member: Member, rows: Iterable[tuple[int, Candidate]]) -> None:
         """Write (prompt row id, candidate) in one transaction; a slot that exists keeps what it has, unless that failed
         and this did not."""
-        new = ", ".join(f"{name} = excluded.{name}" for name in _DRAWN)
+        new = ", ".join(f"{name} = excluded.{name}" for name in DRAWN)
         with self.atomic():
             self.db.conn.executemany(
-                f"INSERT INTO candidates (prompt, policy, source, slot, {', '.join(_DRAWN)}) "
-                f"VALUES ({', '.join('?' * (4 + len(_DRAWN)))}) ON CONFLICT (prompt, policy, source, slot) DO UPDATE "
+                f"INSERT INTO candidates (prompt, policy, source, slot, {', '.join(DRAWN)}) "
+                f"VALUES ({', '.join('?' * (4 + len(DRAWN)))}) ON CONFLICT (prompt, policy, source, slot) DO UPDATE "
                 f"SET {new} WHERE candidates.error IS NOT NULL AND excluded.error IS NULL",
-                ((p, member.policy, member.source, *_candidate_row(c)) for p, c in rows),
+                ((p, member.policy, member.source, *candidate_row(c)) for p, c in rows),
             )
 
     # -- scores -------------------------------------------------------------------------------------------------
@@ -266,7 +276,7 @@ class Store:
         """
         gold, context = ("i.reference", "i.reference_digest") if reference else ("NULL", "x''")
         sql = (
-            f"SELECT {_CANDIDATE}, (SELECT messages FROM prompts WHERE id = c.prompt), {gold}, {context}, i.position "
+            f"SELECT {CANDIDATE}, (SELECT messages FROM prompts WHERE id = c.prompt), {gold}, {context}, i.position "
             "FROM candidates c JOIN items i ON i.prompt = c.prompt AND i.suite = ? AND i.split = ? AND i.position < ? "
             "LEFT JOIN scores s ON s.reward = ? AND s.prompt = c.prompt AND s.response = c.response_digest "
             f"AND s.context = {context} WHERE c.policy = ? AND c.source = ? AND c.slot < ? AND c.error IS NULL "
@@ -277,7 +287,7 @@ class Store:
             owner, last = (member.policy, member.source, member.n), (0, -1, -1)
             while page := list(self.rows(sql, [*part.where, reward, *owner, last[0], *last])):
                 last = (page[-1][1], page[-1][4], page[-1][-1])
-                yield [(r[1], load_prompt(r[-4], "", r[-3]), bytes(r[-2]), _candidate(r)) for r in page]
+                yield [(r[1], load_prompt(r[-4], "", r[-3]), bytes(r[-2]), candidate_of(r)) for r in page]
 
     def add_scores(self, reward: int, rows: Iterable[tuple[int, bytes, bytes, Score]]) -> None:
         """Write (prompt row id, response digest, context, score) in one transaction; existing scores stay."""
@@ -335,11 +345,11 @@ class Store:
         by_prompt: dict[int, list[Candidate]] = {p: [] for p in chunk}
         for member in members:
             sql = (
-                f"SELECT {_CANDIDATE} FROM candidates c WHERE c.prompt IN ({marks}) AND c.policy = ? AND "
+                f"SELECT {CANDIDATE} FROM candidates c WHERE c.prompt IN ({marks}) AND c.policy = ? AND "
                 "c.source = ? AND c.slot < ? ORDER BY c.prompt, c.slot"
             )
             for row in self.rows(sql, [*chunk, member.policy, member.source, member.n]):
-                by_prompt[row[1]].append(_candidate(row))
+                by_prompt[row[1]].append(candidate_of(row))
         scores = self._scores(list(chunk), [r for r, _ in rewards.values()])
         golds = self._golds(list(chunk), part)
         for row_id, prompt in chunk.items():
@@ -379,71 +389,3 @@ class Store:
             (r[0], r[1], bytes(r[2]), bytes(r[3])): Score(r[4], r[5] and json.loads(r[5]), r[6], json.loads(r[7]))
             for r in self.rows(sql, [*rewards, *prompts])
         }
-
-
-_DRAWN = ("response", "response_digest", "raw", "finish_reason", "prompt_tokens", "output_tokens", "logprobs",
-          "seconds", "parents", "error")  # fmt: skip
-_CANDIDATE = (
-    "c.id, c.prompt, (SELECT digest FROM policies WHERE id = c.policy), "
-    "(SELECT k.name FROM sources o JOIN components k ON k.id = o.strategy WHERE o.id = c.source), "
-    "c.slot, c.response, c.raw, c.finish_reason, c.prompt_tokens, "
-    "c.output_tokens, c.logprobs, c.seconds, c.parents, c.error"
-)
-
-
-def _candidate(row: Sequence[Any]) -> Candidate:
-    logprobs = array("f", row[10]) if row[10] is not None else None
-    return Candidate(
-        prompt=str(row[1]), response=row[5], raw=row[6], policy=row[2], strategy=row[3], index=row[4],
-        finish_reason=row[7], prompt_tokens=row[8], output_tokens=row[9],
-        logprobs=tuple(logprobs) if logprobs is not None else None, seconds=row[11],
-        parents=tuple(json.loads(row[12])) if row[12] else (), error=row[13], id=row[0],
-    )  # fmt: skip
-
-
-def _candidate_row(c: Candidate) -> tuple[Any, ...]:
-    logprobs = array("f", c.logprobs).tobytes() if c.logprobs is not None else None
-    parents = json.dumps(list(c.parents)) if c.parents else None
-    response = storable(c.response)
-    return (c.index, response, response_key(replace(c, response=response)), storable(c.raw), c.finish_reason,
-            c.prompt_tokens, c.output_tokens, logprobs, c.seconds, parents, storable(c.error))  # fmt: skip
-
-
-Text = TypeVar("Text", str, "str | None")
-
-
-def storable(text: Text) -> Text:
-    """A text as SQLite takes it: half a surrogate pair, which models write as an escape, becomes a question mark."""
-    return text if text is None or text.isascii() else text.encode("utf-8", "replace").decode()
-
-
-def response_key(candidate: Candidate) -> bytes:
-    """Digest of a response, 16 bytes: what its scores are kept under."""
-    return blake2b(candidate.response.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-
-
-def group_context(candidates: Sequence[Candidate]) -> bytes:
-    """Digest of all that a group reward can see of a group, 16 bytes; the order of candidates does not matter."""
-    total = blake2b(digest_size=16)
-    for key in sorted((response_key(c), c.truncated, bool(c.parents), bool(c.error)) for c in candidates):
-        total.update(key[0] + bytes(key[1:]))
-    return total.digest()
-
-
-def _reference_digest(reference: Any) -> bytes:
-    return b"" if reference is None else bytes.fromhex(digest(reference))
-
-
-def _dump_prompt(prompt: Prompt) -> str:
-    """The messages; with meta, an object of both."""
-    messages = [[m.role, m.content] for m in prompt.messages]
-    whole = {"messages": messages, "meta": dict(prompt.meta)} if prompt.meta else messages
-    return json.dumps(whole, ensure_ascii=False)
-
-
-def load_prompt(stored: str, item: str = "", reference: str | None = None) -> Prompt:
-    """The prompt of the column `messages` in `prompts`."""
-    found = json.loads(stored)
-    messages, meta = (found["messages"], found["meta"]) if isinstance(found, dict) else (found, {})
-    turns = tuple(Message(role, content) for role, content in messages)
-    return Prompt(turns, id=item, reference=None if reference is None else json.loads(reference), meta=meta)

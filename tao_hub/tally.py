@@ -9,7 +9,7 @@ from hashlib import blake2b
 from typing import Any
 
 from .config import RewardUse
-from .store import response_key
+from .stored import response_key
 from .types import Candidate, Group, Score
 
 KINDS, LONGEST = 500, 100  # different reasons that a reward's are counted by, and characters of one

@@ -58,7 +58,8 @@ def test_types_import_the_standard_library_only() -> None:
 
 
 def test_store_and_stats_know_types_only_and_nothing_imports_the_command_line() -> None:
-    assert core_modules("store") <= {"types", "errors", "light_sqlite", "migrations", "lock"}
+    assert core_modules("store") <= {"types", "stored", "errors", "light_sqlite", "migrations", "lock"}
+    assert core_modules("stored") == {"types"}
     assert core_modules("stats") <= {"types", "student"}
     assert core_modules("student") == set()
     assert core_modules("report") & {"loop", "store", "session", "plugins"} == set()

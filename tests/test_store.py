@@ -21,7 +21,8 @@ from tao_hub.history import History
 from tao_hub.lock import writer
 from tao_hub.loop import generate, score
 from tao_hub.migrations import migrations
-from tao_hub.store import Member, Slice, response_key
+from tao_hub.store import Member, Slice
+from tao_hub.stored import response_key
 
 SUITE = {
     "kind": "suite", "name": "x/s", "distribution": "x", "version": "1", "source": "", "options": {},
