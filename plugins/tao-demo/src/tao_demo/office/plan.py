@@ -42,7 +42,7 @@ def plan(
     asked = prompts or PROMPTS
     options = {
         "lora_rank": 0 if small else 8, "learning_rate": 5e-4,
-        "epochs": (3 if vary else 8) if small else 2,
+        "epochs": (3 if vary else 8) if small else 4,
         "batch_size": 32 if small else 8, **({} if compose else {"max_examples": round(EXAMPLES * asked)}),
         **({"dtype": "float32"} if small else {}), **training,
     }  # fmt: skip
