@@ -153,7 +153,7 @@ def plan(folder: Path, policy: Path, seed: int, options: argparse.Namespace) -> 
         ],
         "train": {"name": "trl/best-of-n", "start": "base", "options": {
             "lora_rank": 0 if small else 8, "learning_rate": options.learning_rate or (2e-3 if small else 5e-4),
-            "epochs": options.epochs or (12.0 if small else 2.0),
+            "epochs": options.epochs or (12.0 if small else 4.0),
             "batch_size": 32 if small else 8, "max_examples": round(options.share * options.prompts),
             **({"dtype": "float32"} if small else {}),
         }},
