@@ -65,7 +65,7 @@ class Known:
     def _beside(self, tokens: tuple[str, ...]) -> tuple[str, ...]:
         """The words that are in no run of the template."""
         runs = _runs(tokens, LONG) if self._template else []
-        hidden = {at for i, run in enumerate(runs) if run in self._template for at in range(i, i + LONG)}
+        hidden = {at for i, run in enumerate(runs) if hash(run) in self._template for at in range(i, i + LONG)}
         return tuple(token for i, token in enumerate(tokens) if i not in hidden)
 
 
@@ -77,14 +77,14 @@ def find_overlap(
     return {name: other for name, text in tuning if (other := known.find(text))}
 
 
-def _template(texts: Iterable[tuple[str, ...]]) -> set[Gram]:
-    """The runs that so many texts have that they belong to a template."""
-    counts: Counter[Gram] = Counter()
+def _template(texts: Iterable[tuple[str, ...]]) -> set[int]:
+    """Hashes of the runs that so many texts have that they belong to a template."""
+    counts: Counter[int] = Counter()
     total = 0
     for tokens in texts:
-        counts.update(set(_runs(tokens, LONG)))
+        counts.update({hash(run) for run in _runs(tokens, LONG)})
         total += 1
-    return {gram for gram, count in counts.items() if count > max(COMMON, SHARE * total)}
+    return {run for run, count in counts.items() if count > max(COMMON, SHARE * total)}
 
 
 def _runs(tokens: tuple[str, ...], size: int = GRAM) -> list[Gram]:

@@ -1,4 +1,20 @@
-"""A trainer for tests that learns at once: the answer chosen most often becomes the policy's only one."""
+"""A trainer for tests that learns at once: the answer chosen most often becomes the policy's only one; and a suite to
+learn from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from conftest import write_rows
+
+
+def yes_or_no(folder: Path) -> Path:
+    """A suite on disk: 30 prompts without gold, 20 test items whose right answer is yes."""
+    write_rows(folder / "prompts.jsonl", *({"id": f"p{i}", "prompt": f"Is {i} a number?"} for i in range(30)))
+    rows = ({"id": f"t{i}", "prompt": f"Is {i}.5 a number?", "reference": "yes"} for i in range(20))
+    write_rows(folder / "test.jsonl", *rows)
+    return folder
+
 
 SOURCE = '''
 import json
