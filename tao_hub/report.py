@@ -118,7 +118,7 @@ def print_report(data: Mapping[str, Any], console: Console) -> None:
         for drawn in _board(board, str(safe.get("of") or "policy"), console.width < WIDEST):
             console.print()
             console.print(drawn)
-    for draw in (_gates, _deltas, _spread, _quality, _gap, _compute, _external, _adds, _rounds):
+    for draw in (_gates, _deltas, _spread, _quality, _gap, _compute, _external, _adds, _rounds, _rewards):
         table = draw(view)
         if table is not None:
             console.print()
@@ -338,15 +338,24 @@ def _rounds(view: Mapping[str, Any]) -> Table | None:
     if not found:
         return None
     time = ("time",) if any(item.get("seconds") is not None for item in found) else ()
-    table = _table("Rounds", "round", "prompts", "candidates", "chosen", *time, "reward<", "all", "chosen ", "errors")
-    table.columns[4 + len(time)].min_width = 11  # narrow screens give way elsewhere
+    table = _table("Rounds", "round", "prompts", "candidates", "chosen", *time)
     for item in found:
-        lead = [figures.number(item.get(key)) for key in ("number", "prompts", "candidates", "chosen")]
-        lead += [figures.duration(item.get("seconds")) for _ in time]
-        for reward in figures.rows(item, "rewards") or [{}]:
-            _add(table, *lead, reward.get("label", figures.MISSING),
-                 *(figures.number(reward.get(key)) for key in ("mean_all", "mean_chosen", "errors")))  # fmt: skip
-            lead = [""] * len(lead)
+        counts = [figures.number(item.get(key)) for key in ("number", "prompts", "candidates", "chosen")]
+        _add(table, *counts, *(figures.duration(item.get("seconds")) for _ in time))
+    return table
+
+
+def _rewards(view: Mapping[str, Any]) -> Table | None:
+    found = [(item, row) for item in figures.rows(view["data"], "rounds") for row in figures.rows(item, "rewards")]
+    if not found:
+        return None
+    table = _table("Rewards by round", "round", "reward<", "mean of all", "of chosen", "errors")
+    last = None
+    for item, row in found:
+        number = "" if item is last else figures.number(item.get("number"))
+        numbers = (figures.number(row.get(key)) for key in ("mean_all", "mean_chosen", "errors"))
+        _add(table, number, row.get("label", figures.MISSING), *numbers)
+        last = item
     return table
 
 

@@ -171,6 +171,18 @@ def test_no_number_of_a_delta_is_cut_on_a_narrow_terminal(width: int) -> None:
     assert all(len(line) <= width for line in table.splitlines())
 
 
+@pytest.mark.parametrize("width", [80, 120])
+def test_every_reward_of_a_round_is_named_beside_its_means_on_any_terminal(width: int) -> None:
+    data = sample()
+    shown = terminal(data, width)
+    assert re.search(r"^ +1 +601 +4,808 +513 +10 min 11 s *$", shown, re.MULTILINE), shown
+    table = shown[shown.index("Rewards by round") :]
+    for reward in data["rounds"][0]["rewards"]:
+        numbers = [figures.number(reward[key]) for key in ("mean_all", "mean_chosen", "errors")]
+        row = re.escape(reward["label"]) + " +" + " +".join(map(re.escape, numbers))
+        assert len(re.findall(row + " *$", table, re.MULTILINE)) == 2  # in both rounds
+
+
 def test_the_page_is_well_formed_and_loads_nothing():
     html = render_html(sample())
     page = Page(html)
